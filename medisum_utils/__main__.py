@@ -1,0 +1,79 @@
+"""The command line: `python -m medisum_utils run | score | serve`, each with `--help`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="medisum_utils",
+    help="MediSum: fine-tune a Llama-3 with QLoRA to turn a dialogue into a SOAP note.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.command()
+def run(
+    profile: Annotated[
+        str, typer.Option(help="a name from notebooks/profiles, or the path of a .yaml file")
+    ] = "tiny",
+    first: Annotated[
+        str | None, typer.Option("--from", metavar="STEP", help="start at this notebook")
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="STEP", help="run this notebook alone; may be given several times"),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="STEP.PARAMETER=VALUE", help="override one parameter"),
+    ] = None,
+) -> None:
+    """Execute the notebooks of a profile into reports/PROFILE, stopping at the first failure.
+
+    STEP is a notebook's name or its number, such as 03_qlora_train or 03.
+    """
+    from medisum_utils.execute import execute_run, prepare_run
+    from medisum_utils.failures import RunFailed
+
+    try:
+        prepared = prepare_run(profile, first=first, only=only or (), settings=settings or ())
+    except (ValueError, OSError, MemoryError, RuntimeError) as error:
+        typer.echo(f"nothing was run: {error}", err=True)
+        raise typer.Exit(2) from None
+    try:
+        execute_run(prepared, say=_say)
+    except (RunFailed, ValueError, OSError) as error:
+        typer.echo(f"failed: {error}", err=True)
+        raise typer.Exit(1) from None
+
+
+@app.command()
+def index() -> None:
+    """Write reports/index.html anew from the manifests and metrics of all profiles."""
+    from medisum_utils.overview import write_index
+    from medisum_utils.runs import shown_path
+
+    typer.echo(shown_path(write_index()))
+
+
+def _say(text: str, end: str = "\n") -> None:
+    print(text, end=end, flush=True)
+
+
+def _register_commands() -> None:
+    """Adds the commands that other modules define; these import their heavy parts when called."""
+    from medisum_utils.scoring_cli import score_command
+    from medisum_utils.serving.cli import serve_command
+
+    app.command("score")(score_command)
+    app.command("serve")(serve_command)
+
+
+_register_commands()
+
+if __name__ == "__main__":
+    app(prog_name="python -m medisum_utils")

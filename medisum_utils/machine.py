@@ -1,0 +1,167 @@
+"""The machine a step runs on: cores, memory, device, versions, and checks before work starts."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import shutil
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+GIB = 2**30
+
+# The packages that can change a number; the rest follow from the constraints file.
+PACKAGES = (
+    "torch",
+    "transformers",
+    "peft",
+    "trl",
+    "bitsandbytes",
+    "accelerate",
+    "datasets",
+    "tokenizers",
+    "rouge-score",
+    "numpy",
+    "scipy",
+    "pandas",
+)
+
+
+def versions() -> dict[str, str]:
+    """The installed versions of `PACKAGES`; one that is not installed is left out."""
+    installed = {}
+    for name in PACKAGES:
+        try:
+            installed[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return installed
+
+
+def n_cores() -> int:
+    """How many CPU cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def cpu_model() -> str:
+    """The processor's name, as the operating system gives it."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def memory_gib() -> float:
+    """The memory that this process may use in all, a container's limit included."""
+    import psutil
+
+    return min(psutil.virtual_memory().total, _container_limit()) / GIB
+
+
+def available_memory_gib() -> float:
+    """The memory that is free for use now."""
+    import psutil
+
+    return min(psutil.virtual_memory().available, _container_limit()) / GIB
+
+
+def _container_limit() -> float:
+    """The memory limit of the control group in bytes, infinite where there is none."""
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        path = Path("/sys/fs/cgroup") / name
+        if path.exists():
+            text = path.read_text().strip()
+            return float("inf") if text == "max" else float(text)
+    return float("inf")
+
+
+def device_name() -> str:
+    """The GPU's name if torch is loaded and sees one, else "cpu": no torch, no work on a GPU."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        return torch.cuda.get_device_name(0)
+    return "cpu"
+
+
+def peak_memory_gib() -> dict[str, float]:
+    """The largest resident size of this process so far, and of the GPU's memory where used."""
+    kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak = {"peak_memory_gib": round(kib / (GIB if sys.platform == "darwin" else 2**20), 3)}
+    if device_name() != "cpu":
+        gpu = sys.modules["torch"].cuda.max_memory_allocated()
+        peak["peak_gpu_memory_gib"] = round(gpu / GIB, 3)
+    return peak
+
+
+def describe() -> dict[str, Any]:
+    """The machine for a manifest: cores, processor, memory, device; no name that identifies it."""
+    return {
+        "n_cores": n_cores(),
+        "cpu": cpu_model(),
+        "memory_gib": round(memory_gib(), 1),
+        "device": device_name(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+    }
+
+
+def environment() -> dict[str, str]:
+    """The machine in words, for a table."""
+    machine = describe()
+    return {
+        "Python": machine["python"],
+        "system": machine["system"],
+        "processor": f"{machine['cpu']}, {machine['n_cores']} cores",
+        "memory": f"{machine['memory_gib']} GiB",
+        "device": machine["device"],
+    }
+
+
+def check_free_disk(path: str | os.PathLike, needed_gib: float) -> None:
+    """Makes sure that `needed_gib` are free where `path` is or will be.
+
+    Raises: OSError that says how much is needed and how much there is.
+    """
+    path = Path(path).absolute()
+    while not path.exists():
+        path = path.parent
+    free = shutil.disk_usage(path).free / GIB
+    if free < needed_gib:
+        raise OSError(f"expected {needed_gib:.1f} GiB of free disk for this step, got {free:.1f}")
+
+
+def check_memory(needed_gib: float) -> None:
+    """Makes sure that `needed_gib` of memory are free.
+
+    Raises: MemoryError that says how much is needed and how much there is.
+    """
+    free = available_memory_gib()
+    if free < needed_gib:
+        raise MemoryError(f"expected {needed_gib:.1f} GiB of free memory, got {free:.1f}")
+
+
+def check_gpu(needed_gib: float) -> None:
+    """Makes sure that a CUDA device with `needed_gib` of memory is there.
+
+    Raises: RuntimeError that says what is needed and what was found.
+    """
+    import torch
+
+    if not torch.cuda.is_available():
+        raise RuntimeError(
+            f"expected a CUDA GPU with {needed_gib:.0f} GiB of memory, found none; "
+            "the profiles tiny, smoke and mts need no GPU"
+        )
+    total = torch.cuda.get_device_properties(0).total_memory / GIB
+    if total < needed_gib:
+        raise RuntimeError(
+            f"expected a CUDA GPU with {needed_gib:.0f} GiB of memory, found "
+            f"{torch.cuda.get_device_name(0)} with {total:.1f} GiB"
+        )

@@ -1,0 +1,134 @@
+"""`reports/index.html`: the results of all profiles, read from their metrics.json and run.json."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from medisum_utils import runs
+from medisum_utils.progress import duration
+from medisum_utils.reports import page, report_links, templates
+
+UNLISTED = ("smoke",)  # the tests' profile: its reports are not kept
+MADE_BY_RUNS = ("run.json", "[0-9][0-9]_*.html")
+SYSTEM_NAMES = {
+    "copy": "dialogue copied",
+    "nearest": "nearest training note",
+    "base": "base without adapter",
+    "finetuned": "fine-tuned",
+}
+METRICS = {"rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L", "rougeLsum": "ROUGE-Lsum"}
+FACTS = {"f1": "fact F1", "hallucination": "hallucinated"}
+
+
+def write_index() -> Path:
+    """Writes the overview over all profiles that were run and returns its path."""
+    folder = runs.project_root() / "reports"
+    made = {path.parent.name for name in MADE_BY_RUNS for path in folder.glob(f"*/{name}")}
+    names = sorted(made, key=lambda name: (name != "tiny", name))  # the default first
+    described = [describe_profile(name) for name in names if name not in UNLISTED]
+    body = templates().get_template("overview.html.j2").render(profiles=described)
+    nav = '<nav class="reports"><span class="here">MediSum</span></nav>'
+    path = folder / "index.html"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page(title="MediSum reports", body=body, navigation=nav), encoding="utf-8")
+    return path
+
+
+def describe_profile(profile: str) -> dict[str, Any]:
+    """What the overview says of one profile; scores only if its last evaluation completed."""
+    manifest = runs.read_manifest(profile)
+    metrics_path = runs.report_dir(profile) / "metrics.json"
+    evaluated = "04_eval" in manifest["steps"] and metrics_path.exists()
+    metrics = json.loads(metrics_path.read_text(encoding="utf-8")) if evaluated else {}
+    columns = _columns(metrics)
+    return {
+        "name": profile,
+        "links": [
+            (label, f"{profile}/{step}.html" if exists else "")
+            for step, label, exists in report_links(profile)
+        ],
+        "warnings": _warnings(profile, manifest),
+        "columns": [label for _, _, label in columns],
+        "rows": _rows(metrics, columns),
+        "facts": _facts(manifest, metrics),
+    }
+
+
+def _columns(metrics: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Group, key and label of each score that any system of any split has."""
+    systems = [
+        system
+        for split in metrics.get("splits", {}).values()
+        for system in split["systems"].values()
+    ]
+    columns = [("", key, label) for key, label in METRICS.items()]
+    columns += [("facts", key, label) for key, label in FACTS.items()]
+    return [
+        (group, key, label)
+        for group, key, label in columns
+        if any(key in (system.get(group, {}) if group else system) for system in systems)
+    ]
+
+
+def _rows(metrics: dict[str, Any], columns: list[tuple[str, str, str]]) -> list[dict[str, Any]]:
+    """One row for each split and system, baselines first."""
+    order = list(SYSTEM_NAMES)
+    rows = []
+    for split, result in metrics.get("splits", {}).items():
+        systems = result["systems"]
+        known = [name for name in order if name in systems]
+        for name in known[:3] + [n for n in systems if n not in order] + known[3:]:
+            scores = systems[name]
+            cells = [
+                _cell((scores.get(group, {}) if group else scores).get(key))
+                for group, key, _ in columns
+            ]
+            rows.append(
+                {
+                    "split": split,
+                    "n": result["n"],
+                    "system": SYSTEM_NAMES.get(name, name),
+                    "cells": cells,
+                    "best": name == "finetuned",
+                }
+            )
+    return rows
+
+
+def _cell(score: dict[str, float] | None) -> dict[str, str]:
+    if score is None:
+        return {"mean": "", "range": ""}
+    low, high = score.get("low"), score.get("high")
+    shown = f"{low:.3f} to {high:.3f}" if low is not None and high is not None else ""
+    return {"mean": f"{score['mean']:.3f}", "range": shown}
+
+
+def _warnings(profile: str, manifest: dict[str, Any]) -> list[str]:
+    missing = [step for step, _, _ in report_links(profile) if step not in manifest["steps"]]
+    failed = [
+        path.name.removesuffix(".failed.html")
+        for path in sorted(runs.report_dir(profile).glob("*.failed.html"))
+    ]
+    warnings = [f"The last run stopped with an error in {step}." for step in failed]
+    missing = [step for step in missing if step not in failed]
+    if missing and not failed:
+        warnings.append(f"Not run yet: {', '.join(missing)}.")
+    return warnings
+
+
+def _facts(manifest: dict[str, Any], metrics: dict[str, Any]) -> list[tuple[str, str]]:
+    """What the run was and took, in words."""
+    machine = manifest.get("machine", {})
+    facts = [("base model", metrics.get("model"))]
+    if "seconds" in manifest:
+        n = len(manifest["steps"])
+        facts.append(("time", f"{duration(manifest['seconds'])} for {n} notebooks"))
+        facts.append(("peak memory", f"{manifest['peak_memory_gib']:.2f} GiB"))
+    if machine:
+        words = f"{machine['cpu']}, {machine['n_cores']} cores, {machine['memory_gib']} GiB"
+        device = machine["device"]
+        facts.append(("machine", words if device == "cpu" else f"{words}, {device}"))
+    facts.append(("finished", manifest.get("finished", "").replace("T", " ")))
+    return [(term, str(value)) for term, value in facts if value]

@@ -1,0 +1,67 @@
+"""NF4 rounding during training, so that quantising the finished base costs it nothing.
+
+A small model feels four-bit weights more than a large one. In the last stage each step therefore
+runs on rounded weights and updates the exact ones (a straight-through estimate).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+BLOCK = 64  # weights that share one scale, bitsandbytes' default
+# Source: appendix E of QLoRA, arXiv:2305.14314.
+LEVELS = (
+    -1.0,
+    -0.6961928009986877,
+    -0.5250730514526367,
+    -0.39491748809814453,
+    -0.28444138169288635,
+    -0.18477343022823334,
+    -0.09105003625154495,
+    0.0,
+    0.07958029955625534,
+    0.16093020141124725,
+    0.24611230194568634,
+    0.33791524171829224,
+    0.44070982933044434,
+    0.5626170039176941,
+    0.7229568362236023,
+    1.0,
+)
+
+
+def round_nf4(weight: torch.Tensor) -> torch.Tensor:
+    """The weight as NF4 stores it, scales in full precision; any shape, a multiple of 64 long."""
+    levels = torch.tensor(LEVELS, device=weight.device, dtype=weight.dtype)
+    blocks = weight.reshape(-1, BLOCK)
+    scale = blocks.abs().amax(dim=1, keepdim=True).clamp(min=1e-12)
+    edges = (levels[1:] + levels[:-1]) / 2
+    return (levels[torch.bucketize(blocks / scale, edges)] * scale).view_as(weight)
+
+
+def quantised_weights(model: torch.nn.Module) -> list[torch.Tensor]:
+    """The matrices that QLoRA quantises: every linear layer but the head."""
+    return [
+        module.weight
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and not name.endswith("lm_head")
+    ]
+
+
+@contextmanager
+def rounded(model: torch.nn.Module, *, enabled: bool = True) -> Iterator[None]:
+    """Runs its body on NF4-rounded weights and puts the exact ones back afterwards."""
+    weights = quantised_weights(model) if enabled else []
+    with torch.no_grad():
+        exact = [weight.clone() for weight in weights]
+        for weight in weights:
+            weight.copy_(round_nf4(weight))
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for weight, value in zip(weights, exact, strict=True):
+                weight.copy_(value)

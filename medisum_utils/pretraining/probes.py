@@ -1,0 +1,51 @@
+"""Can the model look back and copy? Whole spans asked for, right or not, on names never trained."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from medisum_utils.pretraining.copying import copy_batch
+from medisum_utils.pretraining.documents import Block
+
+# Probe blocks are numbered from here, where no training run arrives; every name in them is drawn
+# anew, so that none was seen in training.
+FIRST_PROBE_BLOCK = 2**30
+
+
+def span_exact(predicted: torch.Tensor, ids: torch.Tensor, spans: torch.Tensor) -> float:
+    """Share of answers whose every token is predicted; all three are (rows, length).
+
+    A span that is right token by token under teacher forcing is also what greedy decoding writes.
+    """
+    wrong = (predicted != ids) & (spans > 0)
+    asked = torch.unique(spans[spans > 0])
+    failed = torch.unique(spans[wrong])
+    return 1.0 - len(failed) / len(asked)
+
+
+@torch.no_grad()
+def predict(model: torch.nn.Module, ids: torch.Tensor, n_rows: int = 16) -> torch.Tensor:
+    """The most likely token at each place, given all before it: (rows, length)."""
+    best = [model(input_ids=part).logits.argmax(-1) for part in ids.split(n_rows)]
+    best = torch.cat(best)
+    return torch.cat([ids[:, :1], best[:, :-1]], dim=1)
+
+
+def document_exact(model: torch.nn.Module, block: Block, device: str) -> float:
+    """Exact match of whole answers in one block."""
+    ids = torch.from_numpy(block.ids.astype(np.int64)).to(device)
+    spans = torch.from_numpy(block.spans.astype(np.int64)).to(device)
+    return span_exact(predict(model, ids), ids, spans)
+
+
+def copy_exact(
+    model: torch.nn.Module, length: int, n_symbols: int, symbols: torch.Tensor, seed: int
+) -> float:
+    """Exact match of whole copied spans on fresh random rows; `symbols` on the model's device."""
+    generator = torch.Generator(symbols.device).manual_seed(seed)
+    ids, mask = copy_batch(128, length, n_symbols, symbols, generator)
+    # Neighbouring spans are parted by an unmasked first token: number the runs of the mask.
+    starts = mask & ~torch.nn.functional.pad(mask, (1, 0))[:, :-1]
+    spans = starts.flatten().cumsum(0).view_as(ids) * mask
+    return span_exact(predict(model, ids, n_rows=128), ids, spans)

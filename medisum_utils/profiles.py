@@ -1,0 +1,276 @@
+"""Profiles: one YAML file holds what differs from the defaults of all notebooks' parameters.
+
+Its top-level keys are the notebooks' names, its values those notebooks' parameters. Everything is
+checked against the notebooks' own parameters cells before anything runs.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from medisum_utils.runs import project_root, shown_path
+
+OUTSIDE_RUN = ("00_tiny_base",)  # made once; a standard run starts after it
+RESERVED = "medisum-tiny-base"  # models/<this> is the shipped base, never a run's output
+SET_BY_RUNNER = "profile"
+
+# What may be given where a notebook's default or annotation has this type.
+ACCEPTED: dict[str, tuple[type, ...]] = {
+    "bool": (bool,),
+    "int": (int,),
+    "float": (float, int),
+    "str": (str,),
+    "list": (list,),
+    "dict": (dict,),
+    "None": (type(None),),
+}
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One assignment of a parameters cell: its default and the types it takes."""
+
+    name: str
+    default: Any
+    types: tuple[str, ...]
+
+
+def notebooks_dir() -> Path:
+    """Where the notebooks and, below it, the profiles are."""
+    return project_root() / "notebooks"
+
+
+def notebook_names() -> list[str]:
+    """All notebooks in order, `00_tiny_base` among them."""
+    return sorted(path.stem for path in notebooks_dir().glob("[0-9][0-9]_*.py"))
+
+
+def profile_names() -> list[str]:
+    """The profiles that the project has."""
+    return sorted(path.stem for path in (notebooks_dir() / "profiles").glob("*.yaml"))
+
+
+def read_notebook(path: Path):
+    """A notebook from its `.py` in the percent format, the form that is edited and reviewed."""
+    import jupytext
+
+    return jupytext.read(path)
+
+
+def read_parameters(path: Path) -> dict[str, Parameter]:
+    """The parameters of a notebook by name, from its one cell tagged `parameters`.
+
+    Raises: ValueError for none or several such cells, or a value that is no literal.
+    """
+    cells = [
+        cell.source
+        for cell in read_notebook(path).cells
+        if "parameters" in cell.metadata.get("tags", [])
+    ]
+    if len(cells) != 1:
+        raise ValueError(f"{path.name}: expected one cell tagged `parameters`, found {len(cells)}")
+    assignments = (_assignment(node, path) for node in ast.parse(cells[0]).body)
+    return {parameter.name: parameter for parameter in assignments}
+
+
+def _assignment(node: ast.stmt, path: Path) -> Parameter:
+    annotation = None
+    if isinstance(node, ast.Assign) and len(node.targets) == 1:
+        target = node.targets[0]
+    elif isinstance(node, ast.AnnAssign) and node.value is not None:
+        target, annotation = node.target, ast.unparse(node.annotation)
+    else:
+        target = None
+    if not isinstance(target, ast.Name):
+        raise ValueError(
+            f"{path.name}, parameters cell, line {node.lineno}: expected `name = literal`"
+        )
+    try:
+        default = ast.literal_eval(node.value)
+    except ValueError:
+        raise ValueError(
+            f"{path.name}, parameters cell: expected a literal for {target.id}, "
+            f"got `{ast.unparse(node.value)}`"
+        ) from None
+    return Parameter(target.id, default, _types(default, annotation))
+
+
+def _types(default: Any, annotation: str | None) -> tuple[str, ...]:
+    """Type names from the annotation, else from the default; `None` alone takes any type."""
+    if annotation is not None:
+        names = (part.strip().partition("[")[0] for part in annotation.split("|"))
+        return tuple(name for name in names if name in ACCEPTED)
+    name = "None" if default is None else type(default).__name__
+    return () if name == "None" else (name.replace("tuple", "list"),)
+
+
+def check_value(notebook: str, parameter: Parameter, value: Any) -> None:
+    """Refuses a value of another type than the notebook's own.
+
+    Raises: ValueError that shows what was expected and what came.
+    """
+    accepted = tuple(kind for name in parameter.types for kind in ACCEPTED.get(name, ()))
+    is_bool_for_number = isinstance(value, bool) and bool not in accepted
+    if not accepted or (isinstance(value, accepted) and not is_bool_for_number):
+        return
+    message = (
+        f"{notebook}.{parameter.name}: expected {' or '.join(parameter.types)} "
+        f"like {parameter.default!r}, got {type(value).__name__} {value!r}"
+    )
+    if isinstance(value, str) and _is_number(value):
+        message += f"; YAML reads {value} as text, write {_as_yaml_number(value)}"
+    raise ValueError(message)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _as_yaml_number(text: str) -> str:
+    """A number as YAML 1.1 reads it: a point before the exponent and a sign in it."""
+    if "e" not in text.lower():
+        return text
+    mantissa, _, exponent = text.lower().partition("e")
+    mantissa = mantissa if "." in mantissa else mantissa + ".0"
+    return f"{mantissa}e{exponent if exponent[:1] in '+-' else '+' + exponent}"
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """YAML's safe loader that refuses a key written twice, where plain YAML keeps the last."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {key!r} stands twice", node.start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
+def find_profile(name: str) -> tuple[str, Path]:
+    """The profile's name and file, from a name or from a path that ends in `.yaml`.
+
+    Raises: ValueError for a name that cannot be one, FileNotFoundError for a missing file.
+    """
+    path = Path(name) if name.endswith((".yaml", ".yml")) else None
+    stem = path.stem if path else name
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]*", stem) or stem == RESERVED:
+        raise ValueError(
+            f"profile {stem!r}: expected lower-case letters, digits, dots, hyphens and "
+            f"underscores, and not {RESERVED!r}"
+        )
+    path = path or notebooks_dir() / "profiles" / f"{name}.yaml"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"no profile {shown_path(path)}; there are: {', '.join(profile_names()) or 'none'}"
+        )
+    return stem, path
+
+
+def load_profile(path: Path, settings: Iterable[str] = ()) -> dict[str, dict[str, Any]]:
+    """Each notebook's parameters from a profile, overridden by `STEP.parameter=value` settings.
+
+    Raises: ValueError for a key, parameter or type that the notebooks do not have.
+    """
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{shown_path(path)}: not valid YAML: {error}") from None
+    chosen = _checked_shape({} if content is None else content, path)
+    for setting in settings:
+        step, parameter, value = _parse_setting(setting)
+        chosen.setdefault(step, {})[parameter] = value
+    for notebook, values in chosen.items():
+        _check_against_notebook(notebook, values)
+    return chosen
+
+
+def _checked_shape(content: Any, path: Path) -> dict[str, dict[str, Any]]:
+    if not isinstance(content, Mapping):
+        raise ValueError(
+            f"{shown_path(path)}: expected notebooks' names as keys, got {type(content).__name__}"
+        )
+    for key, values in content.items():
+        if not isinstance(values, Mapping | None):
+            raise ValueError(
+                f"{shown_path(path)}: expected parameters below {key}, got {type(values).__name__}"
+            )
+    return {str(key): dict(values or {}) for key, values in content.items()}
+
+
+def _parse_setting(setting: str) -> tuple[str, str, Any]:
+    name, equals, text = setting.partition("=")
+    step, dot, parameter = name.strip().partition(".")
+    if not (equals and dot and parameter):
+        raise ValueError(f"--set {setting}: expected STEP.parameter=value")
+    return find_step(step), parameter, yaml.safe_load(text)
+
+
+def _check_against_notebook(notebook: str, values: Mapping[str, Any]) -> None:
+    if notebook not in notebook_names():
+        raise ValueError(
+            f"no notebook {notebook!r}; there are: {', '.join(notebook_names()) or 'none'}"
+        )
+    parameters = read_parameters(notebooks_dir() / f"{notebook}.py")
+    for name, value in values.items():
+        if name == SET_BY_RUNNER:
+            raise ValueError(
+                f"{notebook}.profile: is the name of the profile and set by the runner"
+            )
+        if name not in parameters:
+            raise ValueError(
+                f"{notebook} has no parameter {name!r}; it has: {', '.join(sorted(parameters))}"
+            )
+        check_value(notebook, parameters[name], value)
+
+
+def find_step(text: str) -> str:
+    """The notebook that `text` names, in full or by a beginning such as `03`.
+
+    Raises: ValueError where no notebook or several begin so.
+    """
+    found = [name for name in notebook_names() if name == text or name.startswith(f"{text}_")]
+    if len(found) != 1:
+        raise ValueError(
+            f"no notebook {text!r}; there are: {', '.join(notebook_names()) or 'none'}"
+        )
+    return found[0]
+
+
+def select_steps(first: str | None = None, only: Iterable[str] = ()) -> list[str]:
+    """The notebooks to run, in order: all of the standard run, those from `first`, or `only` some.
+
+    Raises: ValueError for a name that no notebook has, or where there is nothing to run.
+    """
+    wanted = {find_step(name) for name in only}
+    if wanted and first:
+        raise ValueError("expected --from or --only, got both")
+    steps = [name for name in notebook_names() if name not in OUTSIDE_RUN]
+    if wanted:
+        steps = [name for name in notebook_names() if name in wanted]
+    elif first:
+        steps = [name for name in steps if name >= find_step(first)]
+    if not steps:
+        raise ValueError(f"expected notebooks in {shown_path(notebooks_dir())}, found none to run")
+    return steps
+
+
+def all_parameters(notebook: str, profile: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """What a notebook will run with: its defaults, then the profile's values and its name."""
+    parameters = read_parameters(notebooks_dir() / f"{notebook}.py")
+    if SET_BY_RUNNER not in parameters:
+        raise ValueError(f"{notebook}: expected a parameter `profile` in its parameters cell")
+    defaults = {name: parameter.default for name, parameter in parameters.items()}
+    return {**defaults, **values, SET_BY_RUNNER: profile}

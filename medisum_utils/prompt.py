@@ -1,0 +1,264 @@
+"""The only renderer: a dialogue, with or without its note, as the tokens a Llama-3 model reads.
+
+Control tokens are placed by their ids; everything from outside is encoded as plain text, so that a
+dialogue that spells `<|eot_id|>` stays a dialogue, in training and in serving.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medisum_utils.encounter import Encounter
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+BEGIN, END = "<|begin_of_text|>", "<|end_of_text|>"
+HEADER_START, HEADER_END = "<|start_header_id|>", "<|end_header_id|>"
+TURN_END = "<|eot_id|>"
+CONTROL_TOKENS = (BEGIN, END, HEADER_START, HEADER_END, TURN_END)
+
+TOO_LONG_POLICIES = ("drop", "cut_middle", "cut_earliest")
+CUT_MARK = "[...]"  # stands where turns were left out, so that the model is not told a false story
+PROMPT_FILE = "prompt.json"
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedExample:
+    """One encounter as tokens; `completion_mask` is 1 where a token is supervised.
+
+    `input_ids` and `completion_mask` have n_prompt_tokens + n_completion_tokens entries; the
+    completion is the note and the end-of-turn token. `n_cut_turns` turns of the dialogue were left
+    out to make it fit.
+    """
+
+    id: str
+    input_ids: tuple[int, ...]
+    completion_mask: tuple[int, ...]
+    n_cut_turns: int = 0
+
+    def __post_init__(self) -> None:
+        if len(self.input_ids) != len(self.completion_mask):
+            raise ValueError(
+                f"{self.id}: expected one mask entry per token, got {len(self.input_ids)} tokens "
+                f"and {len(self.completion_mask)} entries"
+            )
+        prompt = len(self.completion_mask) - sum(self.completion_mask)
+        if any(self.completion_mask[:prompt]) or not all(self.completion_mask[prompt:]):
+            raise ValueError(f"{self.id}: expected a mask of zeros, then ones")
+        if prompt == len(self.input_ids):
+            raise ValueError(f"{self.id}: no token is supervised; expected a note after the prompt")
+
+    @property
+    def n_completion_tokens(self) -> int:
+        """The supervised tokens: the note and the end-of-turn token."""
+        return sum(self.completion_mask)
+
+    @property
+    def n_prompt_tokens(self) -> int:
+        """The tokens before the note, which are read and not learnt."""
+        return len(self.input_ids) - self.n_completion_tokens
+
+
+class Renderer:
+    """Renders system (instruction), user (dialogue) and assistant (note) in the Llama-3 template.
+
+    Raises: ValueError for a tokenizer without the Llama-3 control tokens, or an empty instruction.
+    Source: `ChatFormat` in meta-llama/llama-models, models/llama3/chat_format.py.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, instruction: str) -> None:
+        from tokenizers import Tokenizer
+
+        if not instruction.strip():
+            raise ValueError("expected an instruction with text in it, got an empty one")
+        added = tokenizer.added_tokens_encoder
+        missing = [token for token in CONTROL_TOKENS if token not in added]
+        if missing:
+            raise ValueError(
+                f"expected a tokenizer with the Llama-3 control tokens, got one without {missing}"
+            )
+        self.instruction = instruction
+        self.control_ids: dict[str, int] = {token: added[token] for token in CONTROL_TOKENS}
+        special = {id_ for id_, token in tokenizer.added_tokens_decoder.items() if token.special}
+        self._special = frozenset(special | set(self.control_ids.values()))
+        # An own copy: the switch below is state of the backend, and the caller's must not change.
+        self._backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+        self._backend.encode_special_tokens = True
+        self._backend.no_padding()
+        self._backend.no_truncation()
+        self._line_break = self.encode("\n\n")
+        self._head = [
+            self.control_ids[BEGIN],
+            *self._header("system"),
+            *self.encode(instruction),
+            self.control_ids[TURN_END],
+            *self._header("user"),
+        ]
+        self._tail = [self.control_ids[TURN_END], *self._header("assistant")]
+
+    @property
+    def stop_ids(self) -> tuple[int, int]:
+        """The tokens that end a note: end of turn, end of text."""
+        return self.control_ids[TURN_END], self.control_ids[END]
+
+    @property
+    def pad_id(self) -> int:
+        """The filling token of a batch; always masked, so that Llama-3's missing one is no loss."""
+        return self.control_ids[END]
+
+    def encode(self, text: str) -> list[int]:
+        """Plain text as token ids: a control token spelt in it becomes ordinary pieces.
+
+        Raises: ValueError if a control token came out all the same.
+        """
+        ids = self._backend.encode(text, add_special_tokens=False).ids
+        if not self._special.isdisjoint(ids):
+            raise ValueError(
+                "expected plain text pieces only, got a control token from the tokenizer; "
+                "its control tokens must be marked as special"
+            )
+        return ids
+
+    def prompt_ids(self, dialogue_text: str) -> list[int]:
+        """The tokens up to where the note begins, for training and for serving.
+
+        Raises: ValueError for an empty dialogue.
+        """
+        if not dialogue_text.strip():
+            raise ValueError("expected a dialogue with text in it, got an empty one")
+        return [*self._head, *self.encode(dialogue_text), *self._tail]
+
+    def completion_ids(self, note_text: str) -> list[int]:
+        """The tokens of a note and its end of turn.
+
+        Raises: ValueError for an empty note.
+        """
+        if not note_text.strip():
+            raise ValueError("expected a note with text in it, got an empty one")
+        return [*self.encode(note_text), self.control_ids[TURN_END]]
+
+    def example(self, encounter: Encounter) -> RenderedExample:
+        """A whole encounter, uncut.
+
+        Raises: ValueError for an empty dialogue or note.
+        """
+        return self._join(encounter, encounter.dialogue_text, 0)
+
+    def fit(self, text: str, max_prompt_tokens: int, policy: str = "cut_middle") -> tuple[str, int]:
+        """Leaves out as few turns (lines) as make the prompt fit; returns the text and how many.
+
+        "cut_middle" keeps beginning and end of a dialogue, "cut_earliest" the end.
+
+        Raises: ValueError for an unknown policy, or if not even one turn fits.
+        """
+        if policy not in TOO_LONG_POLICIES[1:]:
+            raise ValueError(f"expected one of {TOO_LONG_POLICIES[1:]}, got {policy!r}")
+        if len(self.prompt_ids(text)) <= max_prompt_tokens:
+            return text, 0
+        lines = text.split("\n")
+        fewest, most = 0, len(lines) - 1  # turns kept; the search keeps what fits in `fewest`
+        while fewest < most:
+            kept = (fewest + most + 1) // 2
+            if len(self.prompt_ids(_keep(lines, kept, policy))) <= max_prompt_tokens:
+                fewest = kept
+            else:
+                most = kept - 1
+        if fewest == 0:
+            raise ValueError(f"no turn of the dialogue fits into {max_prompt_tokens} prompt tokens")
+        return _keep(lines, fewest, policy), len(lines) - fewest
+
+    def fitted_example(
+        self, encounter: Encounter, max_tokens: int, policy: str
+    ) -> RenderedExample | str:
+        """An encounter within `max_tokens`, or the reason why it is dropped; notes are never cut.
+
+        Raises: ValueError for an unknown policy, an empty dialogue or an empty note.
+        """
+        if policy not in TOO_LONG_POLICIES:
+            raise ValueError(f"expected one of {TOO_LONG_POLICIES}, got {policy!r}")
+        whole = self.example(encounter)
+        if len(whole.input_ids) <= max_tokens:
+            return whole
+        if policy == "drop":
+            return "longer than the limit"
+        room = max_tokens - whole.n_completion_tokens
+        try:
+            text, n_cut = self.fit(encounter.dialogue_text, room, policy)
+        except ValueError:
+            return "note leaves no room for a turn"
+        return self._join(encounter, text, n_cut)
+
+    def decode_note(self, ids: Sequence[int]) -> str:
+        """The text of generated tokens up to the first stop token."""
+        stop = next((i for i, token in enumerate(ids) if token in self.stop_ids), len(ids))
+        return self._backend.decode(list(ids[:stop]), skip_special_tokens=True)
+
+    def save(self, folder: str | os.PathLike) -> Path:
+        """Writes `prompt.json` into `folder`, beside the adapter trained with it."""
+        path = Path(folder) / PROMPT_FILE
+        path.parent.mkdir(parents=True, exist_ok=True)
+        content = {
+            "template": "llama-3",
+            "instruction": self.instruction,
+            "control_ids": self.control_ids,
+            "instruction_ids": self.encode(self.instruction),
+        }
+        partial = path.with_name(path.name + ".partial")
+        partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        return partial.replace(path)
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike, tokenizer: PreTrainedTokenizerBase) -> Renderer:
+        """The renderer that an adapter was trained with.
+
+        Raises: FileNotFoundError without `prompt.json`; ValueError for a broken one, or for a
+        tokenizer that gives other ids than at training.
+        """
+        path = Path(folder) / PROMPT_FILE
+        if not path.exists():
+            raise FileNotFoundError(
+                f"{PROMPT_FILE} is missing beside the adapter in {path.parent.name}/; "
+                "notebook 03_qlora_train writes it"
+            )
+        try:
+            content = json.loads(path.read_text("utf-8"))
+            template, instruction = content["template"], content["instruction"]
+            trained = (content["control_ids"], content["instruction_ids"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"{path.parent.name}/{PROMPT_FILE}: expected a JSON object with template, "
+                f"instruction, control_ids and instruction_ids; {type(error).__name__}"
+            ) from None
+        if template != "llama-3":
+            raise ValueError(f"expected the template 'llama-3', got {template!r}")
+        renderer = cls(tokenizer, instruction)
+        if trained != (renderer.control_ids, renderer.encode(instruction)):
+            raise ValueError(
+                "expected the tokenizer that the adapter was trained with, got one that gives "
+                "other ids for the control tokens or the instruction"
+            )
+        return renderer
+
+    def _header(self, role: str) -> list[int]:
+        start, end = self.control_ids[HEADER_START], self.control_ids[HEADER_END]
+        return [start, *self.encode(role), end, *self._line_break]
+
+    def _join(self, encounter: Encounter, dialogue_text: str, n_cut_turns: int) -> RenderedExample:
+        try:
+            prompt = self.prompt_ids(dialogue_text)
+            completion = self.completion_ids(encounter.note_text)
+        except ValueError as error:
+            raise ValueError(f"{encounter.id}: {error}") from None
+        mask = (0,) * len(prompt) + (1,) * len(completion)
+        return RenderedExample(encounter.id, (*prompt, *completion), mask, n_cut_turns)
+
+
+def _keep(lines: Sequence[str], n_kept: int, policy: str) -> str:
+    n_first = (n_kept + 1) // 2 if policy == "cut_middle" else 0
+    return "\n".join([*lines[:n_first], CUT_MARK, *lines[len(lines) - (n_kept - n_first) :]])

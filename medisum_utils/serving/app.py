@@ -1,0 +1,241 @@
+"""The HTTP side of the server: `create_app(engine)` gives the FastAPI application.
+
+`POST /generate`, `GET /health`, the demo page at `/`, `/docs` and `/openapi.json`. Every refusal
+is `{"detail", "request_id"}`; neither answers nor logs repeat a dialogue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from concurrent.futures import Future
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, HTMLResponse, Response
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+import medisum_utils
+from medisum_utils.notes import UNKNOWN, split_sections
+from medisum_utils.serving.checks import Limits, Refusal, check_dialogue
+from medisum_utils.serving.docs import docs_page
+from medisum_utils.serving.engine import Engine, NotReady, PromptTooLong, QueueFull, Written
+from medisum_utils.serving.guard import CLIENT_GONE, Guard, refusal_response
+
+STATIC = Path(__file__).with_name("static")
+STATIC_FILES = {"/": "index.html", "/static/demo.css": "demo.css", "/static/demo.js": "demo.js"}
+NO_TELEMETRY = {"tracing": False, "metrics": False, "logs": False, "operation_spans": False}
+DESCRIPTION = (
+    "Writes a SOAP note from a conversation between doctor and patient. A research demonstration: "
+    "notes may omit or invent facts. Not for clinical use."
+)
+
+
+class DialogueIn(BaseModel):
+    """The conversation to summarise."""
+
+    dialogue: str = Field(
+        description="At least two turns, each on a line of its own as Speaker: text.",
+        examples=["Doctor: What brings you in?\nPatient: I've had a cough for three days."],
+    )
+
+
+class Sections(BaseModel):
+    """The note by SOAP section; a section that the model did not write is empty."""
+
+    subjective: str
+    objective: str
+    assessment: str
+    plan: str
+
+
+class NoteOut(BaseModel):
+    """A note as the model wrote it, and by section."""
+
+    soap_note: str = Field(description="The whole note, as the model wrote it.")
+    sections: Sections
+    unknown: str = Field(description="What of the note stands under none of the four headers.")
+    finished: bool = Field(description="False where the note was cut at the token limit.")
+    model: str = Field(description="The base model and the adapter that wrote it.")
+
+
+class Health(BaseModel):
+    """Whether the server can write notes now, and if not, why."""
+
+    status: str = Field(description="ok, loading, unavailable or stopped")
+    reason: str = Field(description="Why the status is not ok, else empty.")
+    model: str | None = Field(description="The base model and the adapter, once loaded.")
+    n_waiting: int = Field(description="Requests in the queue.")
+    max_waiting: int = Field(description="Requests that may wait; one more is refused with 429.")
+
+
+class Problem(BaseModel):
+    """Why a request was refused."""
+
+    detail: str = Field(description="What was expected, and what came, never its text.")
+    request_id: str = Field(description="The X-Request-ID of the request or a new one.")
+
+
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Problem, "description": description}
+    for status, description in {
+        400: "The body is not JSON in UTF-8.",
+        408: "The body did not arrive in time.",
+        413: "The dialogue is too long, in bytes, characters or tokens.",
+        415: "The content type is not application/json.",
+        422: "There is no dialogue, it is empty, or it is no conversation.",
+        429: "Too many requests wait; Retry-After says when to come back.",
+        500: "The model failed.",
+        503: "No model: it is being loaded (see Retry-After) or there is none.",
+    }.items()
+}
+
+
+def create_app(engine: Engine, limits: Limits | None = None) -> FastAPI:
+    """The application around an engine, which it starts and stops with the server."""
+    limits = limits or Limits()
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        engine.start()
+        yield
+        await asyncio.to_thread(engine.stop)
+
+    app = FastAPI(
+        title="MediSum",
+        version=medisum_utils.__version__,
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,  # FastAPI's own page loads its script from a CDN
+        redoc_url=None,
+        redirect_slashes=False,
+        telemetry=NO_TELEMETRY,  # a trace or an exported log would carry the error's text
+    )
+    _add_refusals(app)
+    _add_api(app, engine, limits)
+    _add_pages(app)
+    known_paths = {*STATIC_FILES, "/docs", "/openapi.json", "/generate", "/health"}
+    app.add_middleware(Guard, limits=limits, known_paths=known_paths)
+    return app
+
+
+def _add_api(app: FastAPI, engine: Engine, limits: Limits) -> None:
+    @app.post(
+        "/generate",
+        responses=REFUSALS,
+        summary="Write the note of a dialogue",
+        response_description="The note.",
+    )
+    async def generate(request: Request, body: DialogueIn) -> NoteOut:
+        job = _submit(engine, check_dialogue(body.dialogue, limits))
+        written = await _result(request, job)
+        sections = split_sections(written.text)
+        return NoteOut(
+            soap_note=written.text,
+            unknown=sections.pop(UNKNOWN),
+            sections=Sections(**sections),
+            finished=written.finished,
+            model=engine.model_name or "",
+        )
+
+    not_ok = {503: {"model": Health, "description": "The same, while no note can be written."}}
+
+    @app.get(
+        "/health",
+        responses=not_ok,
+        summary="Say whether notes can be written",
+        response_description="Notes can be written.",
+    )
+    async def health(response: Response) -> Health:
+        state, reason = engine.state, engine.reason
+        response.status_code = 200 if state == "ok" else 503
+        return Health(
+            status=state,
+            reason=reason,
+            model=engine.model_name,
+            n_waiting=engine.n_waiting,
+            max_waiting=engine.max_waiting,
+        )
+
+
+def _add_pages(app: FastAPI) -> None:
+    def serve(path: str, file_name: str) -> None:
+        @app.get(path, include_in_schema=False)
+        async def page() -> FileResponse:
+            return FileResponse(STATIC / file_name)
+
+    for path, file_name in STATIC_FILES.items():
+        serve(path, file_name)
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        return HTMLResponse(docs_page(app.openapi()))
+
+
+def _add_refusals(app: FastAPI) -> None:
+    @app.exception_handler(Refusal)
+    async def refused(request: Request, refusal: Refusal) -> Response:
+        return refusal_response(request.state.request_id, refusal)
+
+    @app.exception_handler(HTTPException)
+    async def http_error(request: Request, error: HTTPException) -> Response:
+        known = {
+            400: "request body: expected JSON, got something else",
+            404: "no such page; see /docs",
+        }
+        detail = known.get(error.status_code, str(error.detail))
+        refusal = Refusal(error.status_code, detail, dict(error.headers or {}))
+        return refusal_response(request.state.request_id, refusal)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        """FastAPI's own answer repeats the input; this one names only what was expected."""
+        return refusal_response(request.state.request_id, _invalid_body(request, error))
+
+
+def _invalid_body(request: Request, error: RequestValidationError) -> Refusal:
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if content_type != "application/json":
+        return Refusal(415, "content type: expected application/json")
+    kinds = {problem["type"] for problem in error.errors()}
+    if "json_invalid" in kinds:
+        return Refusal(400, "request body: expected JSON, got something else")
+    if "missing" in kinds:
+        return Refusal(422, 'request body: expected {"dialogue": "..."}, got no dialogue')
+    return Refusal(422, 'request body: expected {"dialogue": "..."} with a string')
+
+
+def _submit(engine: Engine, dialogue: str) -> Future[Written]:
+    try:
+        return engine.submit(dialogue)
+    except PromptTooLong as error:
+        raise Refusal(413, f"dialogue: {error}") from None
+    except QueueFull as error:
+        raise Refusal(429, f"{error}", {"retry-after": str(error.retry_after_s)}) from None
+    except NotReady as error:
+        raise _not_ready(error) from None
+
+
+def _not_ready(error: NotReady) -> Refusal:
+    later = {} if error.retry_after_s is None else {"retry-after": str(error.retry_after_s)}
+    return Refusal(503, f"{error.state}: {error.reason}", later)
+
+
+async def _result(request: Request, job: Future[Written]) -> Written:
+    """Waits for the note or for the client to leave, which takes the job out of the queue."""
+    waiting = asyncio.wrap_future(job)
+    gone = asyncio.ensure_future(request.receive())  # the body is read: only a disconnect can come
+    try:
+        await asyncio.wait({waiting, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not waiting.done():
+            raise Refusal(CLIENT_GONE, "the client closed the connection")
+        return waiting.result()
+    except NotReady as error:
+        raise _not_ready(error) from None
+    finally:
+        gone.cancel()
+        waiting.cancel()  # no effect on a note that is done; drops one that waits

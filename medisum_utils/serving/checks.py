@@ -1,0 +1,58 @@
+"""What the server accepts as a dialogue, and how it refuses the rest without repeating it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+MIN_TURNS = 2
+# "Doctor: How are you?": a name of letters, digits, spaces and .'-_/() with a letter first.
+_TURN = re.compile(r"[ \t]*[^\W\d_][\w .'\-/()]{0,39}:[ \t]*\S")
+
+
+@dataclass
+class Refusal(Exception):
+    """An answer other than 200: its status, and why in a sentence without the client's text."""
+
+    status: int
+    detail: str
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.status}: {self.detail}"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much one request may bring; tokens are limited by the model, see `engine`."""
+
+    max_body_bytes: int = 1_048_576  # 60,000 characters, each escaped as 12 bytes, still fit
+    max_characters: int = 60_000  # six times the longest encounter of ACI-Bench, about
+    body_timeout_s: float = 30.0
+
+
+def check_dialogue(text: str, limits: Limits) -> str:
+    """Returns the dialogue with plain line ends and without empty lines.
+
+    Raises: Refusal 413 for too many characters, 422 for an empty text or one without at least
+    two turns `Speaker: text`, each on a line of its own.
+    """
+    if len(text) > limits.max_characters:
+        raise Refusal(
+            413, f"dialogue: expected at most {limits.max_characters} characters, got {len(text)}"
+        )
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # JSON can spell one half of a surrogate pair
+        raise Refusal(422, "dialogue: expected whole Unicode characters, got half of one") from None
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if not lines:
+        raise Refusal(422, "dialogue: expected a conversation, got no text")
+    n_turns = sum(bool(_TURN.match(line)) for line in lines)
+    if n_turns < MIN_TURNS:
+        raise Refusal(
+            422,
+            f"dialogue: expected at least {MIN_TURNS} turns, each on its own line as "
+            f"'Speaker: text', got {n_turns}",
+        )
+    return "\n".join(lines)

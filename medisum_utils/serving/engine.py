@@ -1,0 +1,249 @@
+"""One worker thread that owns the model, a bounded queue before it, and micro-batches.
+
+Requests that wait while a batch is written go together into the next one. A request whose client
+has gone is dropped from the queue. A full queue, a loading or a missing model is an error.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from medisum_utils.serving.privacy import describe
+
+log = logging.getLogger(__name__)
+
+LOADING, OK, UNAVAILABLE, STOPPED = "loading", "ok", "unavailable", "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A note; `finished` is false where it reached the token limit before its end."""
+
+    text: str
+    n_tokens: int
+    finished: bool
+
+
+class Writer(Protocol):
+    """What the engine asks of a loaded model; `writer.ModelWriter` is the one in use."""
+
+    name: str
+    max_prompt_tokens: int
+
+    def count_tokens(self, dialogue: str) -> int:
+        """The length of the rendered prompt, in tokens; any thread may ask."""
+
+    def write(self, dialogues: Sequence[str]) -> list[Written]:
+        """One note per dialogue, in order; only the engine's thread asks."""
+
+
+class NotReady(Exception):
+    """There is no model to ask; `state` and `reason` say why, `retry_after_s` when to try again."""
+
+    def __init__(self, state: str, reason: str, retry_after_s: int | None) -> None:
+        super().__init__(reason)
+        self.state, self.reason, self.retry_after_s = state, reason, retry_after_s
+
+
+class QueueFull(Exception):
+    """As many requests wait as may; `retry_after_s` is about when a place becomes free."""
+
+    def __init__(self, n_waiting: int, retry_after_s: int) -> None:
+        super().__init__(f"{n_waiting} requests are waiting, which is the limit")
+        self.retry_after_s = retry_after_s
+
+
+class PromptTooLong(Exception):
+    """The rendered prompt has more tokens than the model reads beside the note it must write."""
+
+    def __init__(self, n_tokens: int, limit_tokens: int) -> None:
+        super().__init__(f"expected at most {limit_tokens} prompt tokens, got {n_tokens}")
+
+
+@dataclass(slots=True)
+class _Job:
+    dialogue: str
+    future: Future[Written] = field(default_factory=Future)
+
+
+class Engine:
+    """Loads a writer in its own thread and writes the notes of the requests in its queue.
+
+    `load` is called once, in that thread, by `start`. `max_waiting` bounds the queue, `max_batch`
+    the notes written at once; `gather_s` is how long a lone request waits for company.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[], Writer],
+        *,
+        max_waiting: int = 32,
+        max_batch: int = 8,
+        gather_s: float = 0.02,
+    ) -> None:
+        if max_waiting < 1 or max_batch < 1:
+            raise ValueError(
+                f"expected max_waiting and max_batch from 1, got {max_waiting} and {max_batch}"
+            )
+        self._load = load
+        self.max_waiting, self.max_batch, self.gather_s = max_waiting, max_batch, gather_s
+        self.state, self.reason = LOADING, "the model is being loaded"
+        self.model_name: str | None = None
+        self._writer: Writer | None = None
+        self._batch_s = 5.0  # a guess until the first batch has been timed
+        self._waiting: deque[_Job] = deque()
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name="medisum-engine", daemon=True)
+
+    def start(self) -> None:
+        """Starts the thread, which loads the model and then serves the queue."""
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 60.0) -> None:
+        """Refuses what waits and ends the thread after the batch it is writing.
+
+        Raises: TimeoutError if that batch takes longer than `timeout_s`.
+        """
+        with self._changed:
+            self.state, self.reason = STOPPED, "the server is stopping"
+            self._refuse_waiting()
+            self._changed.notify_all()
+        if self._thread.ident is None:
+            return
+        self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            raise TimeoutError(f"the engine is still writing after {timeout_s} s")
+
+    def wait_until_loaded(self, timeout_s: float) -> None:
+        """Returns once the model is loaded.
+
+        Raises: NotReady where it could not be loaded, TimeoutError after `timeout_s`.
+        """
+        with self._changed:
+            if not self._changed.wait_for(lambda: self.state != LOADING, timeout_s):
+                raise TimeoutError(f"the model is not loaded after {timeout_s} s")
+            self.require_ready()
+
+    def require_ready(self) -> Writer:
+        """The loaded writer.
+
+        Raises: NotReady without one.
+        """
+        with self._changed:
+            if self.state != OK or self._writer is None:
+                raise NotReady(self.state, self.reason, 5 if self.state == LOADING else None)
+            return self._writer
+
+    @property
+    def n_waiting(self) -> int:
+        """The requests in the queue whose clients are still there."""
+        with self._changed:
+            return self._drop_cancelled()
+
+    def submit(self, dialogue: str) -> Future[Written]:
+        """Queues a dialogue; cancelling the future drops it while it waits.
+
+        Raises: NotReady without a model, PromptTooLong, QueueFull at the limit. The future raises
+        what the model raised, or NotReady where the server stopped first.
+        """
+        writer = self.require_ready()
+        n_tokens = writer.count_tokens(dialogue)
+        if n_tokens > writer.max_prompt_tokens:
+            raise PromptTooLong(n_tokens, writer.max_prompt_tokens)
+        with self._changed:
+            self.require_ready()
+            n_waiting = self._drop_cancelled()
+            if n_waiting >= self.max_waiting:
+                raise QueueFull(n_waiting, self._retry_after_s(n_waiting))
+            job = _Job(dialogue)
+            self._waiting.append(job)
+            self._changed.notify_all()
+            return job.future
+
+    def _retry_after_s(self, n_waiting: int) -> int:
+        n_batches = math.ceil(n_waiting / self.max_batch)
+        return min(600, max(1, math.ceil(n_batches * self._batch_s)))
+
+    def _drop_cancelled(self) -> int:
+        self._waiting = deque(job for job in self._waiting if not job.future.cancelled())
+        return len(self._waiting)
+
+    def _refuse_waiting(self) -> None:
+        while self._waiting:
+            job = self._waiting.popleft()
+            if job.future.set_running_or_notify_cancel():
+                job.future.set_exception(NotReady(self.state, self.reason, None))
+
+    def _run(self) -> None:
+        try:
+            self._load_writer()
+            while (batch := self._next_batch()) is not None:
+                self._write(batch)
+        except BaseException as error:  # the thread ends here: say so to who waits, then re-raise
+            self._set_state(UNAVAILABLE, f"the engine stopped: {type(error).__name__}")
+            raise
+        finally:
+            self._writer = None  # gives the model's memory back
+
+    def _load_writer(self) -> None:
+        started = time.perf_counter()
+        try:
+            self._writer = self._load()
+        except (OSError, ValueError, MemoryError) as error:
+            # Ours say what to do, and no dialogue has been read yet.
+            self._set_state(UNAVAILABLE, f"no model: {error}")
+        except Exception as error:  # noqa: BLE001  told by /health, and the server stays up
+            log.error("loading failed: %s", describe(error))
+            self._set_state(UNAVAILABLE, f"no model: {type(error).__name__} while loading it")
+        else:
+            self.model_name = self._writer.name
+            self._set_state(OK, "")
+            log.info("loaded %s in %.1f s", self.model_name, time.perf_counter() - started)
+
+    def _set_state(self, state: str, reason: str) -> None:
+        with self._changed:
+            if self.state != STOPPED:
+                self.state, self.reason = state, reason
+            if self.state != OK:
+                self._refuse_waiting()
+            self._changed.notify_all()
+
+    def _next_batch(self) -> list[_Job] | None:
+        """Waits for work; None when there will be none any more."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self.state != OK)
+            self._changed.wait_for(self._batch_is_full_or_over, self.gather_s)
+            if self.state != OK:
+                return None
+            n = min(self.max_batch, len(self._waiting))
+            return [self._waiting.popleft() for _ in range(n)]
+
+    def _batch_is_full_or_over(self) -> bool:
+        return len(self._waiting) >= self.max_batch or self.state != OK
+
+    def _write(self, batch: list[_Job]) -> None:
+        present = [job for job in batch if job.future.set_running_or_notify_cancel()]
+        if not present:
+            return
+        started = time.perf_counter()
+        try:
+            written = self._writer.write([job.dialogue for job in present])
+            pairs = list(zip(present, written, strict=True))
+        except BaseException as error:
+            log.error("writing %d notes failed: %s", len(present), describe(error))
+            for job in present:
+                job.future.set_exception(error)
+            if not isinstance(error, Exception):
+                raise
+            return
+        self._batch_s = time.perf_counter() - started
+        for job, note in pairs:
+            job.future.set_result(note)

@@ -1,0 +1,113 @@
+// The demo page: sends the conversation to /generate and shows the note. Text is only ever set as
+// text, never as HTML, and stays in this page.
+"use strict";
+
+const EXAMPLE = [
+  "Doctor: Good morning, what brings you in today?",
+  "Patient: I've had a cough for three... no, four days.",
+  "Doctor: Any fever?",
+  "Patient: No fever, but my throat hurts in the morning.",
+  "Doctor: Do you take any medicines?",
+  "Patient: Just lisinopril, ten milligrams once a day.",
+  "Doctor: Your lungs sound clear and your temperature is 37.1.",
+  "Doctor: This looks like a cold. Drink plenty, and come back if you get short of breath.",
+].join("\n");
+
+const byId = (id) => document.getElementById(id);
+let running = null; // the AbortController of the request under way
+let lastNote = "";
+
+function showSections(answer) {
+  for (const place of document.querySelectorAll("[data-section]")) {
+    const name = place.dataset.section;
+    const text = name === "unknown" ? answer.unknown : answer.sections[name];
+    place.textContent = text || "The model wrote nothing here.";
+    place.classList.toggle("empty", !text);
+  }
+  byId("unknown").hidden = !answer.unknown;
+  byId("note").hidden = false;
+}
+
+function setBusy(busy) {
+  byId("send").disabled = busy;
+  byId("stop").hidden = !busy;
+}
+
+async function reasonOf(response) {
+  try {
+    return (await response.json()).detail;
+  } catch {
+    return `The server answered ${response.status} without saying why.`;
+  }
+}
+
+async function send() {
+  if (running) return;
+  running = new AbortController();
+  const started = performance.now();
+  const seconds = () => ((performance.now() - started) / 1000).toFixed(1);
+  byId("error").textContent = "";
+  byId("note").hidden = true;
+  byId("progress").textContent = "Writing… a CPU may take a while.";
+  setBusy(true);
+  try {
+    const response = await fetch("/generate", {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify({ dialogue: byId("dialogue").value }),
+      signal: running.signal,
+    });
+    if (!response.ok) throw new Error(await reasonOf(response));
+    const answer = await response.json();
+    lastNote = answer.soap_note;
+    showSections(answer);
+    const cut = answer.finished ? "" : " The note was cut at the token limit.";
+    byId("progress").textContent = `Written by ${answer.model} in ${seconds()} s.${cut}`;
+  } catch (error) {
+    byId("progress").textContent = "No note.";
+    const stopped = error.name === "AbortError";
+    byId("error").textContent = stopped ? "Stopped." : error.message;
+  } finally {
+    running = null;
+    setBusy(false);
+  }
+}
+
+async function showHealth() {
+  let text = "The server does not answer.";
+  let again = true;
+  try {
+    const health = await (await fetch("/health")).json();
+    again = health.status !== "ok";
+    text = again ? `Not ready: ${health.reason}.` : `Ready: ${health.model}.`;
+  } catch {
+    // the server is down or starting: the sentence above says so, and we ask again
+  }
+  byId("health").textContent = text;
+  if (again) setTimeout(showHealth, 3000);
+}
+
+async function copyNote() {
+  try {
+    await navigator.clipboard.writeText(lastNote);
+    byId("copy").textContent = "Copied";
+  } catch {
+    byId("copy").textContent = "Copying is not allowed here";
+  }
+  setTimeout(() => { byId("copy").textContent = "Copy the whole note"; }, 2000);
+}
+
+byId("form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  send();
+});
+byId("dialogue").addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) byId("form").requestSubmit();
+});
+byId("stop").addEventListener("click", () => running && running.abort());
+byId("copy").addEventListener("click", copyNote);
+byId("example").addEventListener("click", () => {
+  byId("dialogue").value = EXAMPLE;
+  byId("dialogue").focus();
+});
+showHealth();

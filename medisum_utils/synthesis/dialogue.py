@@ -1,0 +1,148 @@
+"""The dialogue that speaks a case: who asks what, who answers, and which turn says which fact."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from medisum_utils.encounter import Turn
+from medisum_utils.synthesis.casebook import Casebook, Term
+from medisum_utils.synthesis.cases import Case, Prescription
+from medisum_utils.synthesis.speech import Voices, phrasings, sentence_case
+
+Key = tuple[str, str]  # kind and text of a fact
+
+
+@dataclass(slots=True)
+class Line:
+    """One turn in the making, with the facts it says."""
+
+    speaker: str
+    text: str
+    says: list[Key] = field(default_factory=list)
+
+
+def prescription_keys(kind: str, item: Prescription) -> list[Key]:
+    """The facts that a fully spoken prescription says."""
+    rest = " ".join(part for part in (item.route, item.frequency) if part)
+    keys = [(kind, item.name)]
+    keys += [("dose", f"{item.name} {item.dose}")] if item.dose else []
+    return keys + ([("frequency", f"{item.name} {rest}")] if rest else [])
+
+
+class Script:
+    """Lines as they are spoken; helpers that keep the record of facts beside them."""
+
+    def __init__(self, rng: random.Random, case: Case, book: Casebook, *, unseen: bool) -> None:
+        self.rng, self.case, self.book, self.unseen = rng, case, book, unseen
+        self.voices = Voices(rng, case.sex, unseen=unseen, names=book.common)
+        self.lines: list[Line] = []
+        self.order: dict[Key, int] = {}  # facts in the order of their first mention
+        # Topics that opened up on the way, and corrections still to come: calls to make later.
+        self.open_topics: list = []
+        self.corrections: list = []
+
+    def common(self, key: str) -> list:
+        return phrasings(self.book.common[key], unseen=self.unseen)
+
+    def doctor(self, key: str, says: Sequence[Key] = (), **slots: object) -> None:
+        """Adds a doctor's line, at times with a short acknowledgement before it."""
+        text = self.voices.doctor(key, **slots)
+        if self.lines and self.lines[-1].speaker != "doctor" and self.rng.random() < 0.25:
+            text = f"{self.rng.choice(self.common('acks'))} {text}"
+        self.say("doctor", text, says)
+
+    def patient(self, key: str, says: Sequence[Key] = (), **slots: object) -> None:
+        """Adds an answer, the patient's own or a relative's."""
+        relative = self.rng.random() < self.voices.p_relative
+        speaker = "relative" if relative else "patient"
+        for name, value in slots.items():
+            if isinstance(value, str):
+                slots[name] = self.voices.person(value, speaker)
+        text = self.voices.patient(key, relative=relative, **slots)
+        self.say(speaker, self.voices.hesitate(text), says)
+
+    def say(self, speaker: str, text: str, says: Sequence[Key] = ()) -> None:
+        """Adds a line; two in a row of one speaker become one turn."""
+        for key in says:
+            self.order.setdefault(key, len(self.order))
+        text = sentence_case(text)
+        if self.lines and self.lines[-1].speaker == speaker:
+            self.lines[-1].text += f" {text}"
+            self.lines[-1].says += says
+        else:
+            self.lines.append(Line(speaker, text, list(says)))
+
+    def spoken(self, term: Term) -> tuple[str, bool]:
+        """A term as a lay person says it, and whether the doctor must name it.
+
+        A lay phrase that training never showed cannot be understood by reading alone, so for
+        `test_unseen` the doctor always repeats it in the clinical term.
+        """
+        if term.lay and self.rng.random() < 0.45:
+            return self.rng.choice(term.lay), self.unseen or self.rng.random() < 0.45
+        return term.term, False
+
+    def echo(self, term: str, keys: list[Key]) -> None:
+        self.doctor("echo", keys, x=term)
+
+    def unanswered(self, ask: str, **slots: object) -> None:
+        """A question that gets no answer: its topic must not reach the note."""
+        self.doctor(ask, **slots)
+        self.patient("unsure")
+
+    def repaired(self, right: str, wrong: str) -> str:
+        """ "three... no, four", or just "four"."""
+        if self.rng.random() >= self.voices.p_repair:
+            return right
+        return self.rng.choice((f"{wrong}... no, {right}", f"{wrong}, sorry, {right}"))
+
+    def chat(self) -> None:
+        """Something that does not belong in the note."""
+        draw = self.rng.random()
+        if draw < 0.3:
+            self.say("patient", self.rng.choice(self.common("distractors")))
+        elif draw < 0.45:
+            self.say("doctor", self.rng.choice(self.common("doctor_distractors")))
+        else:
+            self._false_lead(draw)
+
+    def _false_lead(self, draw: float) -> None:
+        """Medical talk about somebody else or another time."""
+        held = [m for m in self.book.medicines.values() if m.held_out == self.unseen]
+        mine = {m.name for m in (*self.case.medicines, *self.case.start)}
+        medicine = self.rng.choice([m for m in held if m.name not in mine])
+        own = {term.term for term in (*self.case.reported, *self.case.denied)}
+        others = [p for p in self.book.problems if p.held_out == self.unseen]
+        terms = [t for t in self.rng.choice(others).symptoms if t.term not in own]
+        if draw < 0.75 or not terms:
+            slots = {"dose": f"{self.rng.choice(medicine.doses)} {medicine.unit}"}
+            slots["freq"] = self.rng.choice(medicine.frequencies)
+            text = self.voices.patient("other_medicine", x=medicine.name, **slots)
+        else:
+            key = self.rng.choice(("other_symptom", "trip"))
+            text = self.voices.patient(key, x=self.rng.choice(terms).term)
+        self.say("patient", text)
+        if self.rng.random() < 0.5:
+            self.say("doctor", self.rng.choice(self.common("acks")))
+
+    def settle_order(self) -> None:
+        """Puts the case's symptoms in the order of their mention, which is the note's order."""
+        for kind, terms in (("symptom", self.case.reported), ("denial", self.case.denied)):
+            terms.sort(key=lambda term: self.order[kind, term.term])
+
+    def turns(self) -> tuple[tuple[Turn, ...], dict[Key, tuple[int, ...]]]:
+        """The finished turns, and for each fact the turns that say it."""
+        said: dict[Key, tuple[int, ...]] = {}
+        turns = []
+        for index, line in enumerate(self.lines):
+            text = line.text
+            if self.voices.transcript == "slips" and not line.says:
+                text = self.voices.slip(text)
+            elif self.voices.transcript == "lower":
+                text = text.lower()
+            turns.append(Turn(line.speaker, text))
+            for key in line.says:
+                said[key] = (*said.get(key, ()), index)
+        return tuple(turns), said

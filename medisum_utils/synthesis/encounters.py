@@ -1,0 +1,138 @@
+"""Synthetic encounters: a case, the dialogue that speaks it, the note that follows from it.
+
+The same seed and number give the same encounter, whatever else is drawn before it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+
+from medisum_utils.encounter import Encounter, Fact
+from medisum_utils.synthesis import interview, visit
+from medisum_utils.synthesis.casebook import Casebook, Problem, load_casebook
+from medisum_utils.synthesis.cases import Case, CaseSampler
+from medisum_utils.synthesis.dialogue import Script
+from medisum_utils.synthesis.soap import read_facts, write_note
+
+MIN_TURNS, MAX_TURNS = 12, 60
+SPLITS = ("train", "valid", "test", "test_unseen")
+BACKGROUND = ("conditions", "surgeries", "medicines", "allergies", "family")
+UNANSWERABLE = ("severity", "better", "worse", "allergies", "family", "surgeries")
+
+
+class GrammarClash(ValueError):
+    """A case whose words the note's grammar reads otherwise; only made-up words can do that."""
+
+
+def _is_open(case: Case, topic: str) -> bool:
+    """True for a topic that the case says nothing about."""
+    return not getattr(case, topic) and topic not in case.denied_topics
+
+
+def _interview_topics(script: Script) -> list:
+    """The topics of the interview as callables, in this visit's order."""
+    case, rng = script.case, script.rng
+    present = [name for name in ("age", "severity") if getattr(case, name) is not None]
+    present += [name for name in ("onset", "character", "worse", "better") if getattr(case, name)]
+    first = [getattr(interview, name) for name in present] + script.open_topics
+    second = [interview.social] if case.social else []
+    for topic in BACKGROUND:
+        if topic in case.denied_topics:
+            second.append(lambda script, topic=topic: interview.denied_topic(script, topic))
+        elif getattr(case, topic):
+            second.append(getattr(interview, topic))
+    unasked = [topic for topic in UNANSWERABLE if _is_open(case, topic)]
+    if unasked and rng.random() < 0.35:
+        topic = rng.choice(unasked)
+        second.append(lambda script: script.unanswered(f"ask_{topic}"))
+    rng.shuffle(first)
+    rng.shuffle(second)
+    first.insert(rng.randint(0, len(first)), interview.symptoms)
+    return first + second
+
+
+def _converse(script: Script) -> None:
+    interview.greeting(script)
+    for topic in _interview_topics(script):
+        if script.rng.random() < script.voices.p_chat:
+            script.chat()
+        topic(script)
+    if script.rng.random() < 0.3:
+        script.chat()
+    stages = [visit.examination, visit.results, visit.assessment, visit.plan]
+    # A correction comes at any later stage, the last chance being just before goodbye.
+    when = script.rng.randint(0, len(stages))
+    for number, stage in enumerate(stages):
+        if number == when:
+            _correct(script)
+        stage(script)
+    _correct(script)
+    visit.closing(script)
+
+
+def _correct(script: Script) -> None:
+    while script.corrections:
+        script.corrections.pop()()
+
+
+def _facts_with_turns(note_text: str, said: dict) -> tuple[Fact, ...]:
+    facts = read_facts(note_text)
+    unsaid = [(f.kind, f.text) for f in facts if (f.kind, f.text) not in said]
+    unwritten = set(said) - {(f.kind, f.text) for f in facts}
+    if unsaid or unwritten:
+        raise GrammarClash(f"note and dialogue disagree: {unsaid=}, {unwritten=}")
+    return tuple(replace(f, turns=said[f.kind, f.text]) for f in facts)
+
+
+def speak(
+    rng: random.Random, case: Case, book: Casebook, *, unseen: bool, id: str, split: str
+) -> Encounter | None:
+    """Has a case spoken; None where the talk came out shorter or longer than allowed."""
+    script = Script(rng, case, book, unseen=unseen)
+    _converse(script)
+    if not MIN_TURNS <= len(script.lines) <= MAX_TURNS:
+        return None
+    script.settle_order()
+    turns, said = script.turns()
+    encounter = Encounter(
+        id=id,
+        source="synthetic",
+        split=split,
+        turns=turns,
+        note=write_note(case),
+        meta={"problem": case.problem.name, "speciality": case.problem.speciality},
+    )
+    return replace(encounter, facts=_facts_with_turns(encounter.note_text, said))
+
+
+def generate_one(
+    number: int,
+    *,
+    seed: int,
+    split: str,
+    sampler: CaseSampler,
+    problem: Problem | None = None,
+) -> Encounter:
+    """Makes encounter `number` of a split; `problem` fixes what is wrong."""
+    rng = random.Random(f"{seed}/{split}/{number}")
+    unseen = split == "test_unseen"
+    while True:
+        case = sampler.draw(rng, problem)
+        id = f"{split}-{seed}-{number:06d}"
+        encounter = speak(rng, case, sampler.book, unseen=unseen, id=id, split=split)
+        if encounter is not None:
+            return encounter
+
+
+def generate(n: int, *, seed: int, split: str) -> Iterator[Encounter]:
+    """Yields `n` encounters of one of `SPLITS`.
+
+    Raises: ValueError for an unknown split.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"expected a split of {SPLITS}, got {split!r}")
+    sampler = CaseSampler(load_casebook(), held_out=split == "test_unseen")
+    for number in range(n):
+        yield generate_one(number, seed=seed, split=split, sampler=sampler)

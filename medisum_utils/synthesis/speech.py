@@ -1,0 +1,185 @@
+"""How people say things: phrase bank, people, numbers, hesitations.
+
+The last quarter of every list of phrasings is kept for `test_unseen`; training never sees it.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from functools import lru_cache
+
+import yaml
+from num2words import num2words
+
+from medisum_utils.synthesis.casebook import FOLDER
+
+NUMBER = re.compile(r"\d+(?:\.\d+)?")
+PATIENT = {
+    "I": "I",
+    "Ive": "I've",
+    "Im": "I'm",
+    "my": "my",
+    "my_cap": "My",
+    "me": "me",
+    "have": "have",
+    "havent": "haven't",
+    "dont": "don't",
+    "s": "",
+}
+HE = {
+    "I": "he",
+    "Ive": "he's",
+    "Im": "he's",
+    "my": "his",
+    "my_cap": "His",
+    "me": "him",
+    "have": "has",
+    "havent": "hasn't",
+    "dont": "doesn't",
+    "s": "s",
+    "he": "he",
+    "him": "him",
+    "his": "his",
+    "his_cap": "His",
+}
+SHE = HE | {
+    "I": "she",
+    "Ive": "she's",
+    "Im": "she's",
+    "my": "her",
+    "my_cap": "Her",
+    "me": "her",
+    "he": "she",
+    "him": "her",
+    "his": "her",
+    "his_cap": "Her",
+}
+# Lay phrases are written in the first person; other people say them in the second or third.
+FIRST_PERSON = re.compile(r"\b(I'm|I've|I|myself|my|me)\b")
+YOU = {"I'm": "you're", "I've": "you've", "I": "you", "my": "your", "me": "you"}
+YOU["myself"] = "yourself"
+THIRD_SINGULAR = {"does": "do", "goes": "go", "is": "am", "has": "have"}
+
+
+@lru_cache(maxsize=1)
+def load_bank() -> dict:
+    """Reads the phrase bank once."""
+    return yaml.load((FOLDER / "speech.yaml").read_text(encoding="utf-8"), yaml.CSafeLoader)
+
+
+def phrasings(options: list[str], *, unseen: bool) -> list[str]:
+    """The part of a list that training uses, or the last quarter, which it never does."""
+    n_unseen = len(options) // 4
+    if not n_unseen:
+        return options
+    return options[-n_unseen:] if unseen else options[:-n_unseen]
+
+
+@lru_cache(maxsize=4096)
+def number_words(number: str) -> str:
+    """A number as spoken: "142" is "one hundred and forty-two", "98.6" "... point six"."""
+    whole, _, decimals = number.partition(".")
+    words = num2words(int(whole))
+    if decimals:
+        words += " point " + " ".join(num2words(int(digit)) for digit in decimals)
+    return words
+
+
+def bare_verb(phrase: str) -> str:
+    """Turns "walks the dog" into "walk the dog", for somebody who speaks of himself."""
+    verb, _, rest = phrase.partition(" ")
+    bare = THIRD_SINGULAR.get(verb) or (verb[:-3] + "y" if verb.endswith("ies") else verb)
+    if bare == verb and verb.endswith(("shes", "ches", "sses", "xes")):
+        bare = verb[:-2]
+    elif bare == verb and verb.endswith("s") and not verb.endswith("ss"):
+        bare = verb[:-1]
+    return f"{bare} {rest}".strip()
+
+
+def sentence_case(text: str) -> str:
+    """Starts every sentence with a capital letter."""
+    return re.sub(r"(^|[.?!] )([a-z])", lambda m: m[1] + m[2].upper(), text)
+
+
+class Voices:
+    """The people of one conversation and the way each of them talks."""
+
+    def __init__(self, rng: random.Random, sex: str, *, unseen: bool, names: dict) -> None:
+        self.rng, self.unseen = rng, unseen
+        self.bank = load_bank()
+        self.third = SHE if sex in ("woman", "girl") else HE
+        self.child = sex in ("girl", "boy")
+        # A relative answers for a child, and for some adults now and then.
+        self.p_relative = 1.0 if self.child else rng.choice((0, 0, 0, 0, 0, 0, 0.5))
+        self.doctor_name = rng.choice(names["last_names"])
+        first, last = rng.choice(names["first_names"]), rng.choice(names["last_names"])
+        honorific = rng.choice(("Ms.", "Mrs.")) if self.third is SHE else "Mr."
+        self.title = first if self.child else f"{honorific} {last}"
+        self.p_words = rng.choice((0.0, 0.0, 0.25, 0.7))
+        self.p_filler = rng.choice((0.0, 0.05, 0.15, 0.4))
+        self.p_chat = rng.choice((0.0, 0.02, 0.06))
+        self.p_repair = rng.choice((0.0, 0.1, 0.3))
+        self.transcript = rng.choice(("clean", "clean", "slips", "lower"))
+        self.fillers = phrasings(names["fillers"], unseen=unseen)
+
+    def pick(self, who: str, key: str) -> str:
+        """Draws one phrasing of `key`."""
+        return self.rng.choice(phrasings(self.bank[who][key], unseen=self.unseen))
+
+    def doctor(self, key: str, **slots: object) -> str:
+        """The doctor's line; about the patient in the third person where a relative speaks."""
+        base = self.third | {"title": self.title, "doctor": self.doctor_name}
+        return self.pick("doctor", key).format(**base, **slots)
+
+    def patient(self, key: str, *, relative: bool = False, **slots: object) -> str:
+        """The patient's line, or a relative's on the patient's behalf."""
+        return self.pick("patient", key).format(**(self.third if relative else PATIENT), **slots)
+
+    def person(self, phrase: str, speaker: str) -> str:
+        """A lay phrase as the doctor or a relative would say it."""
+        if speaker == "patient":
+            return phrase
+        third = {"I'm": self.third["Im"], "I've": self.third["Ive"], "I": self.third["I"]}
+        third |= {"my": self.third["my"], "me": self.third["me"], "myself": self.third["me"]}
+        words = YOU if speaker == "doctor" and not self.child else third
+        return FIRST_PERSON.sub(lambda match: words[match[1]], phrase)
+
+    def number(self, number: str) -> str:
+        """Digits or words, by the habit of the conversation."""
+        return number_words(number) if self.rng.random() < self.p_words else number
+
+    def quantity(self, text: str) -> str:
+        """A value of the note as it is spoken: "142/88 mmHg" may become "142 over 88"."""
+        amount, _, unit = text.partition(" ")
+        spoken = self.rng.choice(self.bank["units"].get(unit, [unit]))
+        if "/" in amount and self.rng.random() < 0.7:
+            amount = amount.replace("/", " over ")
+        elif amount.endswith("%"):
+            amount = amount.replace("%", self.rng.choice(("%", " percent")))
+        if self.rng.random() < self.p_words:
+            amount = NUMBER.sub(lambda match: number_words(match[0]), amount)
+        return f"{amount} {spoken}".strip()
+
+    def frequency(self, text: str) -> str:
+        """How often, in this conversation's words."""
+        return self.rng.choice(self.bank["frequencies"].get(text, [text]))
+
+    def hesitate(self, text: str) -> str:
+        """Puts a filler before a line now and then."""
+        if self.rng.random() >= self.p_filler:
+            return text
+        filler = self.rng.choice(self.fillers).strip(" ,.")
+        first = text[0].lower() if not text.startswith(("I ", "I'")) else text[0]
+        return f"{filler[0].upper()}{filler[1:]}, {first}{text[1:]}"
+
+    def slip(self, text: str) -> str:
+        """Speech-recognition slips, for turns that carry no fact: homophones, doubled words."""
+        slips = self.bank["misspoken"]
+        words = []
+        for word in text.split(" "):
+            draw = self.rng.random()
+            words.append(slips.get(word.lower(), word) if draw < 0.5 else word)
+            if draw > 0.97:
+                words.append(word)
+        return " ".join(words)

@@ -1,0 +1,119 @@
+"""The second half of a visit: what the doctor finds, concludes and plans."""
+
+from __future__ import annotations
+
+from medisum_utils.synthesis.dialogue import Script, prescription_keys
+from medisum_utils.synthesis.interview import frequency_text
+
+
+def examination(script: Script) -> None:
+    """Vitals and findings, which only the doctor says."""
+    case, rng = script.case, script.rng
+    if case.vitals or case.exam:
+        script.doctor("to_exam")
+        _nod(script)
+    for name, value in case.vitals.items():
+        said = script.voices.quantity(value)
+        script.doctor("vital", [("vital", f"{name} {value}")], x=name, y=said)
+    findings = list(case.exam)
+    while findings:
+        keys = [("exam", finding) for finding in findings[:2]]
+        if len(findings) > 1 and rng.random() < 0.4:
+            script.doctor("exam_two", keys, x=findings.pop(0), y=findings.pop(0))
+        else:
+            script.doctor("exam", keys[:1], x=findings.pop(0))
+        _nod(script, 0.2)
+
+
+def results(script: Script) -> None:
+    for test, value in script.case.results:
+        said = script.voices.quantity(value) if value[0].isdigit() else value
+        script.doctor("result", [("result", f"{test} {value}")], x=test, y=said)
+        _nod(script, 0.4)
+
+
+def assessment(script: Script) -> None:
+    case = script.case
+    name = case.problem.name
+    key = "diagnosis_relative" if script.voices.child else "diagnosis"
+    script.doctor(key, [("diagnosis", name)], x=name)
+    if case.qualifier:
+        keys = [("status", f"{name} {case.qualifier}")]
+        script.doctor("qualifier", keys, x=case.qualifier)
+    _nod(script, 0.5)
+    for condition, status in case.statuses:
+        keys = [("diagnosis", condition), ("status", f"{condition} {status}")]
+        script.doctor("status", keys, x=condition, y=status)
+        _nod(script, 0.3)
+
+
+def plan(script: Script) -> None:
+    """What is to be done, in an order that changes from visit to visit."""
+    topics = [_prescribing, _orders, _referrals, _advice]
+    script.rng.shuffle(topics)
+    for topic in topics:
+        topic(script)
+    _return_visit(script)
+
+
+def _prescribing(script: Script) -> None:
+    case = script.case
+    for kind in ("start", "change"):
+        for item in getattr(case, kind):
+            slots = {"dose": script.voices.quantity(item.dose)}
+            slots["freq"] = frequency_text(script, item)
+            script.doctor(kind, prescription_keys(kind, item), x=item.name, **slots)
+            _nod(script, 0.4)
+    for name in case.stop:
+        script.doctor("stop", [("stop", name)], x=name)
+        _nod(script, 0.4)
+    for name in case.keep:
+        script.doctor("keep", [("continue", name)], x=name)
+
+
+def _orders(script: Script) -> None:
+    orders = list(script.case.orders)
+    while orders:
+        keys = [("order", order) for order in orders[:2]]
+        if len(orders) > 1 and script.rng.random() < 0.5:
+            script.doctor("order_two", keys, x=orders.pop(0), y=orders.pop(0))
+        else:
+            script.doctor("order", keys[:1], x=orders.pop(0))
+        _nod(script, 0.3)
+
+
+def _referrals(script: Script) -> None:
+    for place in script.case.referrals:
+        script.doctor("referral", [("referral", place)], x=place)
+        _nod(script, 0.4)
+
+
+def _advice(script: Script) -> None:
+    for advice in script.case.advice:
+        script.doctor("advice", [("advice", advice)], x=advice)
+        _nod(script, 0.3)
+
+
+def _return_visit(script: Script) -> None:
+    case = script.case
+    if case.follow_up:
+        n, unit = case.follow_up
+        said = f"{script.voices.number(str(n))} {unit}"
+        script.doctor("follow_up", [("follow_up", f"{n} {unit}")], x=said)
+    signs = list(case.precautions)
+    keys = [("precaution", sign) for sign in signs]
+    if len(signs) == 2:
+        script.doctor("precaution_two", keys, x=signs[0], y=signs[1])
+    elif signs:
+        script.doctor("precaution", keys, x=signs[0])
+    _nod(script, 0.6)
+
+
+def _nod(script: Script, p: float = 0.5) -> None:
+    if script.rng.random() < p:
+        script.patient("ok")
+
+
+def closing(script: Script) -> None:
+    script.doctor("closing")
+    script.patient("thanks")

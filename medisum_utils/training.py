@@ -1,0 +1,252 @@
+"""What TRL's SFTTrainer needs around it: labels that are counted, a log, checkpoints that resume.
+
+The LoRA configuration and the trainer call stand in notebook 03.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from transformers import TrainerCallback
+
+from medisum_utils.model import ADAPTER_FILES
+from medisum_utils.prompt import RenderedExample, Renderer
+from medisum_utils.runs import shown_path, write_json
+
+if TYPE_CHECKING:
+    import torch
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+
+IGNORED = -100  # the label of a token that is not supervised, as in torch's cross entropy
+
+
+def to_dataset(examples: Sequence[RenderedExample]) -> Dataset:
+    """Rendered examples as `input_ids` and `labels`, which TRL takes as they are.
+
+    A mask alone would not do: trl 1.16 heeds `completion_mask` of tokenised data only if
+    `completion_only_loss` is set, and trains on the prompts otherwise, saying nothing.
+
+    Source: trl 1.16, trainer/sft_trainer.py, `_prepare_dataset`.
+    """
+    from datasets import Dataset
+
+    rows = [{"input_ids": list(e.input_ids), "labels": _labels(e)} for e in examples]
+    return Dataset.from_list(rows)
+
+
+def _labels(example: RenderedExample) -> list[int]:
+    pairs = zip(example.input_ids, example.completion_mask, strict=True)
+    return [token if supervised else IGNORED for token, supervised in pairs]
+
+
+def default_sft_config(output_dir: str | os.PathLike, device: str, **choices: Any) -> SFTConfig:
+    """An SFTConfig without TRL's surprises; every choice can be overridden.
+
+    No cut at 1,024 tokens, no silent NaN, no reporting service, no dataset workers; gradients are
+    not checkpointed and arithmetic is not autocast unless asked for; on a CPU also no GPU.
+
+    Raises: TypeError for a choice that SFTConfig does not know.
+    """
+    from trl import SFTConfig
+
+    ours: dict[str, Any] = {
+        "max_length": None,  # trl: 1024, and a row cut down to its prompt vanishes
+        "logging_nan_inf_filter": False,  # transformers: True, which logs NaN as 0.0
+        "report_to": "none",
+        "bf16": False,  # trl: True
+        "activation_checkpointing": False,  # trl: on, under its old name
+        "disable_tqdm": True,  # its widgets stand still in a report
+        "use_cpu": device == "cpu",
+        "dataloader_pin_memory": device != "cpu",
+    }
+    return SFTConfig(output_dir=str(output_dir), **{**ours, **choices})
+
+
+def check_supervision(
+    trainer: SFTTrainer, train: Sequence[RenderedExample], valid: Sequence[RenderedExample]
+) -> dict[str, dict[str, int]]:
+    """Makes sure that the trainer holds every token and label; returns what it counted.
+
+    The result has, for "train" and "valid", `n_examples`, `n_tokens` and `n_label_tokens`.
+
+    Raises: ValueError that says what vanished or was added.
+    """
+    counted = {}
+    for split, examples, held in (
+        ("train", train, trainer.train_dataset),
+        ("valid", valid, trainer.eval_dataset),
+    ):
+        expected = {
+            "n_examples": len(examples),
+            "n_tokens": sum(len(example.input_ids) for example in examples),
+            "n_label_tokens": sum(example.n_completion_tokens for example in examples),
+        }
+        got = _count(held)
+        if got != expected:
+            raise ValueError(f"{split}: expected {expected}, but the trainer holds {got}")
+        counted[split] = got
+    return counted
+
+
+def _count(dataset: Dataset | None) -> dict[str, int]:
+    rows = [] if dataset is None else dataset
+    packed = dataset is not None and "seq_lengths" in dataset.column_names
+    return {
+        "n_examples": sum(len(row["seq_lengths"]) for row in rows) if packed else len(rows),
+        "n_tokens": sum(len(row["input_ids"]) for row in rows),
+        "n_label_tokens": sum(label != IGNORED for row in rows for label in row["labels"]),
+    }
+
+
+def cast_trainable_to_fp32(model: torch.nn.Module) -> int:
+    """Casts the trainable weights to fp32 and returns how many they are.
+
+    TRL makes them bf16, and resuming brings them back as fp32: the two runs would differ. Call it
+    after building the trainer, before `train`.
+
+    Raises: ValueError for a model without trainable weights.
+    """
+    import torch
+
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not trainable:
+        raise ValueError("expected a model with trainable weights, got none; is LoRA attached?")
+    for parameter in trainable:
+        parameter.data = parameter.data.to(torch.float32)
+    return sum(parameter.numel() for parameter in trainable)
+
+
+class StopOnNonFinite(TrainerCallback):
+    """Ends the run at the first loss or gradient norm that is no number."""
+
+    def on_log(self, args, state, control, logs=None, **_) -> None:
+        """Raises: FloatingPointError that names the step and the value."""
+        for name in ("loss", "eval_loss", "grad_norm"):
+            value = (logs or {}).get(name)
+            if value is not None and not math.isfinite(value):
+                raise FloatingPointError(
+                    f"{name} is {value} at step {state.global_step}; the run stops here. "
+                    "A lower learning rate or max_grad_norm, or fp32 arithmetic, may help"
+                )
+
+
+class LossLog(TrainerCallback):
+    """Keeps the training history as JSON Lines, whole after every entry, and says the validation.
+
+    A resumed run carries the history of the checkpoint on: no line is doubled or lost.
+    """
+
+    def __init__(self, path: str | os.PathLike, say: bool = True) -> None:
+        self.path = Path(path)
+        self.say = say
+
+    def on_log(self, args, state, control, logs=None, **_) -> None:
+        """Writes the history so far."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        partial = self.path.with_name(self.path.name + ".partial")
+        lines = (json.dumps(entry) + "\n" for entry in state.log_history)
+        partial.write_text("".join(lines), encoding="utf-8")
+        partial.replace(self.path)
+        if self.say and "eval_loss" in (logs or {}):
+            print(
+                f"step {state.global_step} of {state.max_steps}: "
+                f"validation loss {logs['eval_loss']:.4f}",
+                flush=True,
+            )
+
+
+def read_log(path: str | os.PathLike) -> list[dict[str, float]]:
+    """The entries that `LossLog` wrote; those with `eval_loss` are validations."""
+    text = Path(path).read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+class StepClock(TrainerCallback):
+    """Times the optimiser steps alone, without validation and saving: `seconds` for `n_steps`."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.n_steps = 0
+        self._began = 0.0
+
+    def on_step_begin(self, args, state, control, **_) -> None:
+        """Starts the clock."""
+        self._began = time.perf_counter()
+
+    def on_step_end(self, args, state, control, **_) -> None:
+        """Stops the clock; what follows is logging, validation and saving."""
+        self.seconds += time.perf_counter() - self._began
+        self.n_steps += 1
+
+
+def newest_complete_checkpoint(folder: str | os.PathLike) -> Path | None:
+    """The checkpoint with the highest step that was written to its end, None if there is none.
+
+    One that a kill left half-written lacks a file, or has one that cannot be read.
+    """
+    found = []
+    for path in Path(folder).glob("checkpoint-*"):
+        match = re.fullmatch(r"checkpoint-(\d+)", path.name)
+        if match and _is_complete(path, int(match[1])):
+            found.append((int(match[1]), path))
+    return max(found)[1] if found else None
+
+
+def _is_complete(checkpoint: Path, step: int) -> bool:
+    """trainer_state.json is written last, so that one of the right step ends a checkpoint."""
+    from safetensors import SafetensorError, safe_open
+
+    needed = (*ADAPTER_FILES, "optimizer.pt", "scheduler.pt", "trainer_state.json")
+    if not all((checkpoint / name).is_file() for name in needed):
+        return False
+    try:
+        state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+        with safe_open(checkpoint / "adapter_model.safetensors", framework="pt"):
+            return state["global_step"] == step
+    except (ValueError, KeyError, TypeError, SafetensorError):
+        return False
+
+
+def save_adapter(
+    trainer: SFTTrainer, folder: str | os.PathLike, renderer: Renderer, base_model: str
+) -> Path:
+    """Writes the adapter and `prompt.json` into `folder`, naming the base as the profile does.
+
+    What the libraries would add beside them (a model card with this machine's paths) is left out.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / "adapter.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    trainer.model.save_pretrained(partial)
+    config = json.loads((partial / ADAPTER_FILES[0]).read_text(encoding="utf-8"))
+    write_json(partial / ADAPTER_FILES[0], {**config, "base_model_name_or_path": base_model})
+    renderer.save(folder)
+    for name in reversed(ADAPTER_FILES):
+        (partial / name).replace(folder / name)
+    shutil.rmtree(partial)
+    return folder
+
+
+def describe_best(trainer: SFTTrainer) -> dict[str, Any]:
+    """Which checkpoint validation chose: `best_step`, `best_eval_loss`, `checkpoint`.
+
+    Raises: ValueError if the run had no validation.
+    """
+    state = trainer.state
+    if state.best_model_checkpoint is None:
+        raise ValueError("expected a best checkpoint, got none; did the run validate and save?")
+    return {
+        "best_step": state.best_global_step,
+        "best_eval_loss": state.best_metric,
+        "checkpoint": shown_path(state.best_model_checkpoint),
+    }

@@ -1,0 +1,89 @@
+"""Speaker-labelled text to turns: `Doctor: ...`, `[doctor] ...`, and what real files do to them."""
+
+from __future__ import annotations
+
+import re
+
+from medisum_utils.encounter import Turn
+
+_OTHER_ROLES = (
+    *("guest", "nurse", "family", "relative", "parent", "mother", "father", "partner", "wife"),
+    *("husband", "son", "daughter", "caregiver", "carer", "interpreter"),
+)
+
+# Label as written (lower case) to role. MTS-Dialog's typos are mapped to what they mean.
+ROLES = {
+    **dict.fromkeys(("doctor", "dr", "docotr", "physician", "clinician", "gp", "d"), "doctor"),
+    **dict.fromkeys(("patient", "pt", "p"), "patient"),
+    "guest_family": "guest_family",
+    "gest_family": "guest_family",
+    "guest_clinician": "guest_clinician",
+    "guest_clinican": "guest_clinician",
+    "patient_guest": "patient_guest",
+    **dict(zip(_OTHER_ROLES, _OTHER_ROLES, strict=True)),
+}
+_LABEL = "(?:" + "|".join(sorted(ROLES, key=len, reverse=True)) + ")(?:[_ ]?[0-9])?"
+
+# A colon ends a label; after one with an underscore, which is no word of speech, a full stop may.
+_PLAIN = rf"(?P<plain>{_LABEL})(?:\s*:|(?<=_family)\.)"
+_TURN_START = re.compile(rf"\s*(?:\[(?P<tag>{_LABEL})\]|{_PLAIN})\s*(?P<text>.*)", re.IGNORECASE)
+
+# A second speaker in a line follows the end of a sentence and says something: a doctor who is only
+# addressed ("Yes, Doctor:") starts no turn.
+_SECOND_SPEAKER = re.compile(
+    r"(?<=[.?!])\s+(?=(?:Doctor|Patient|Guest_family|Guest_clinician)(?:_?[0-9])?:\s*\S)"
+)
+_LEFTOVER = re.compile(r"\s*(?:Sp [0-9]+|[\W_]*)\s*")  # a transcriber's mark, or no word at all
+
+
+def parse_turns(text: str, first_speaker: str | None = None) -> tuple[Turn, ...]:
+    """The turns of a transcript; a line without a label goes on with the turn above it.
+
+    Roles are lower-case; white space is single; lines and turns without a word are left out.
+    `first_speaker` says the words before the first label, if there are any.
+
+    Raises: ValueError if words stand before the first label, or there is no turn.
+    """
+    spoken: list[tuple[str, list[str]]] = []
+    for number, line in enumerate(_lines(text), start=1):
+        start = _TURN_START.fullmatch(line)
+        if start:
+            spoken.append((_role(start["tag"] or start["plain"]), [start["text"]]))
+        elif _LEFTOVER.fullmatch(line):
+            continue
+        elif spoken:
+            spoken[-1][1].append(line)
+        elif first_speaker:
+            spoken.append((first_speaker, [line]))
+        else:
+            raise ValueError(
+                "expected a dialogue whose every turn starts with a speaker ('Doctor: ...' or "
+                f"'[doctor] ...'), got line {number} before any known speaker"
+            )
+    joined = [(role, " ".join(" ".join(parts).split())) for role, parts in spoken]
+    turns = tuple(Turn(role, words) for role, words in joined if not _LEFTOVER.fullmatch(words))
+    if not turns:
+        raise ValueError("expected a dialogue with turns such as 'Doctor: ...', got none")
+    return turns
+
+
+def unix_lines(text: str) -> str:
+    """The text with `\\n` as its only line end."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _lines(text: str) -> list[str]:
+    """The lines of a transcript, one speaker each, without quotes around the whole."""
+    text = unix_lines(text)
+    bare = text.strip()
+    if bare.startswith('"') and bare.endswith('"') and bare.count('"') == 2:
+        text = bare[1:-1]
+    return [part for line in text.split("\n") for part in _SECOND_SPEAKER.split(line)]
+
+
+def _role(label: str) -> str:
+    """The role of a label; a number stays: Guest_family2 and guest_family_2 are one person."""
+    name = label.strip().lower()
+    number = name[-1] if name[-1].isdigit() else ""
+    role = ROLES[name.rstrip("0123456789").rstrip("_ ")]
+    return f"{role}_{number}" if number else role

@@ -1,0 +1,348 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 05 Serve: does the model answer as a service, and how fast?
+#
+# This notebook merges the adapter of 03 into its base, starts the project's HTTP server on a free
+# port, asks it for the notes of held-out encounters as any client would, measures how long the
+# answers take, and sends it what it must refuse.
+
+# %% tags=["parameters"]
+profile = "tiny"  # whose adapter is served: models/<profile>/
+seed = 17  # chooses the encounters
+base_model = ""  # hub name or path; empty: the base that the adapter was trained on
+test_split = "test"  # a file of data/processed/<profile>/
+n_alone = 4  # requests sent one after the other
+n_requests = 16  # requests sent by n_clients at once
+n_clients = 4  # clients that wait for an answer before they ask again
+max_new_tokens = 512  # longest note, tokens
+max_batch = 8  # notes written at once
+max_waiting = 32  # requests that may wait before the server says 429
+n_shown = 2  # answers shown in full
+show_text = True  # false: no dialogue and no note appears in this report
+port = 0  # 0 takes a free one
+keep_running = False  # true: the server stays up as long as this kernel
+
+# %%
+import functools
+import html
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import requests
+from IPython.display import HTML, Markdown, display
+
+from medisum_utils import figures, runs
+from medisum_utils.encounter import SECTIONS, read_jsonl
+from medisum_utils.quiet import silence_clutter
+from medisum_utils.serving.app import create_app
+from medisum_utils.serving.background import BackgroundServer
+from medisum_utils.serving.engine import Engine
+from medisum_utils.serving.writer import load_writer
+
+figures.use_style()
+runs.seed_everything(seed)
+silence_clutter()
+
+# %% [markdown]
+# ## The answer first
+#
+# The sentence below is filled in by the last cells, from what was measured.
+
+# %%
+answer = display(Markdown("*Being measured.*"), display_id=True)
+
+# %% [markdown]
+# ## What is needed
+#
+# A test split of 01 and the adapter of 03. If one is missing, the error says which notebook makes
+# it: without a model there is nothing to serve.
+
+# %%
+test_path = runs.require(runs.processed_dir(profile) / f"{test_split}.jsonl", "01_data")
+adapter = runs.adapter_dir(profile)
+inputs = [test_path, adapter / "adapter_model.safetensors", adapter / "prompt.json"]
+for path in inputs[1:]:
+    runs.require(path, "03_qlora_train")
+step = runs.start(
+    "05_serve",
+    profile,
+    parameters={
+        "seed": seed,
+        "base_model": base_model,
+        "test_split": test_split,
+        "n_alone": n_alone,
+        "n_requests": n_requests,
+        "n_clients": n_clients,
+        "max_new_tokens": max_new_tokens,
+        "max_batch": max_batch,
+        "max_waiting": max_waiting,
+    },
+    inputs=inputs,
+)
+
+# %% [markdown]
+# The encounters are drawn without replacement; the first ones are asked alone, the others together.
+
+# %%
+encounters = read_jsonl(test_path)
+n_wanted = n_alone + n_requests
+if n_wanted > len(encounters):
+    raise ValueError(f"expected {n_wanted} encounters in {test_path.name}, got {len(encounters)}")
+order = np.random.default_rng(seed).permutation(len(encounters))[:n_wanted]
+chosen = [encounters[i] for i in order]
+
+# %% [markdown]
+# ## The server starts
+#
+# One thread owns the model. It loads while the server already answers: `/health` says *loading*
+# and `/generate` answers 503 until the model is there. uvicorn runs in a thread beside this kernel,
+# since a notebook has a running event loop of its own.
+
+# %%
+load = functools.partial(load_writer, profile, base_model or None, max_new_tokens)
+engine = Engine(load, max_waiting=max_waiting, max_batch=max_batch)
+started = time.perf_counter()
+server = BackgroundServer(create_app(engine), port=port).start()
+http = requests.Session()
+http.trust_env = False  # a proxy of this machine's network must not see a call to itself
+first_health = http.get(f"{server.url}/health", timeout=10)
+
+# %%
+engine.wait_until_loaded(timeout_s=1800)
+loading_s = time.perf_counter() - started
+health = http.get(f"{server.url}/health", timeout=10)
+pd.DataFrame(
+    [
+        {"asked": when, "HTTP status": reply.status_code, **reply.json()}
+        for when, reply in [("at once", first_health), (f"after {loading_s:.1f} s", health)]
+    ]
+).set_index("asked")[["HTTP status", "status", "reason", "model"]].fillna("")
+
+# %% [markdown]
+# ## One question, one answer
+#
+# A client sends a dialogue as JSON and gets the note, whole and by section. The time runs from
+# sending the request to having read the answer.
+
+
+# %%
+def ask(encounter):
+    """The server's answer to one encounter, with its seconds."""
+    begun = time.perf_counter()
+    body = {"dialogue": encounter.dialogue_text}
+    reply = http.post(f"{server.url}/generate", json=body, timeout=600)
+    return {"status": reply.status_code, "answer": reply.json(), "s": time.perf_counter() - begun}
+
+
+# %%
+alone = [ask(encounter) for encounter in chosen[:n_alone]]
+assert all(reply["status"] == 200 for reply in alone), [reply["status"] for reply in alone]
+pd.DataFrame(
+    {
+        "latency (s)": [reply["s"] for reply in alone],
+        "note (words)": [len(reply["answer"]["soap_note"].split()) for reply in alone],
+        "sections written": [
+            sum(bool(reply["answer"]["sections"][name]) for name in SECTIONS) for reply in alone
+        ],
+        "finished": [reply["answer"]["finished"] for reply in alone],
+    },
+    index=pd.Index([encounter.id for encounter in chosen[:n_alone]], name="encounter"),
+).round({"latency (s)": 2})
+
+
+# %% [markdown]
+# ### What it wrote
+#
+# The answer of the server beside the note that the encounter came with; not chosen for quality,
+# but the first ones drawn.
+
+
+# %%
+def side_by_side(encounter, reply):
+    """Reference and answer in two columns."""
+    texts = {"reference note": encounter.note_text, "answer": reply["answer"]["soap_note"]}
+    cell = "<td style='vertical-align:top;text-align:left;white-space:pre-wrap'>"
+    head = "".join(f"<th>{name}</th>" for name in texts)
+    row = "".join(f"{cell}{html.escape(text)}</td>" for text in texts.values())
+    style = "table-layout:fixed;width:100%;overflow-wrap:anywhere"
+    table = f"<table style='{style}'><tr>{head}</tr><tr>{row}</tr></table>"
+    return f"<h4>{html.escape(encounter.id)}</h4>{table}"
+
+
+shown = list(zip(chosen, alone, strict=False))[:n_shown]
+if show_text:
+    display(HTML("".join(side_by_side(*pair) for pair in shown)))
+else:
+    display(Markdown("*Notes are not shown: `show_text` is false for this profile.*"))
+
+# %% [markdown]
+# ## Several clients at once
+#
+# Requests that arrive while a batch is being written wait in a bounded queue and are then written
+# together: the table says what that costs a client and what it brings all of them.
+
+# %%
+begun = time.perf_counter()
+with ThreadPoolExecutor(n_clients) as clients:
+    together = list(clients.map(ask, chosen[n_alone:]))
+together_s = time.perf_counter() - begun
+assert all(reply["status"] == 200 for reply in together), [r["status"] for r in together]
+
+# %%
+loads = {
+    "one at a time": (alone, sum(reply["s"] for reply in alone)),
+    f"{n_clients} at once": (together, together_s),
+}
+latency = pd.DataFrame(
+    {
+        name: {
+            "n": len(replies),
+            "median (s)": np.median([reply["s"] for reply in replies]),
+            "slowest (s)": max(reply["s"] for reply in replies),
+            "notes per minute": 60 * len(replies) / wall_s,
+        }
+        for name, (replies, wall_s) in loads.items()
+    }
+).T.astype({"n": int})
+latency.round(2)
+
+# %% [markdown]
+# The figure shows every single request, not a summary: with so few of them a percentile beyond the
+# median would be a guess.
+
+# %%
+fig, ax = plt.subplots(figsize=(7, 2.4))
+looks = [("#555555", "D"), (figures.colour_of("finetuned"), "o")]
+for (name, (replies, _)), (colour, marker) in zip(loads.items(), looks, strict=True):
+    seconds = np.sort([reply["s"] for reply in replies])
+    share = np.arange(1, len(seconds) + 1) / len(seconds)
+    label = f"{name} (n = {len(seconds)})"
+    ax.step(seconds, share, where="post", color=colour, marker=marker, ms=4, label=label)
+ax.set(xlabel="time from request to answer (s)", ylabel="share answered", ylim=(0, 1.05))
+ax.set_xlim(left=0)
+median_s = latency["median (s)"].iloc[-1]
+ax.set_title(f"With {n_clients} clients at once, half of the answers took up to {median_s:.1f} s")
+ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))  # beside the curves, never on them
+figure_path = figures.save(fig, profile, "05_latency")
+
+# %% [markdown]
+# ## What it refuses
+#
+# A refusal says what was expected, has a request id for the log, and never repeats what was sent:
+# an error message must not carry a patient's words into somebody's logs.
+
+# %%
+secret = "Mrs Zyxwv has xylophobia"
+json_header = {"content-type": "application/json"}
+bad_requests = {
+    "no text": {"json": {"dialogue": " "}},
+    "no conversation": {"json": {"dialogue": secret}},
+    "too many characters": {"json": {"dialogue": f"Doctor: {secret}\n" * 4000}},
+    "too many tokens": {"json": {"dialogue": f"Doctor: {secret}.\n" * 1500}},
+    "too many bytes": {"json": {"dialogue": f"Doctor: {secret}\n" * 40_000}},
+    "other field": {"json": {"text": f"Doctor: {secret}\nPatient: Yes."}},
+    "not JSON": {"data": f"Doctor: {secret}".encode(), "headers": json_header},
+    "not UTF-8": {"data": secret.encode("utf-16"), "headers": json_header},
+}
+
+# %%
+refusals = {
+    name: http.post(f"{server.url}/generate", timeout=60, **content)
+    for name, content in bad_requests.items()
+}
+assert all(400 <= reply.status_code < 500 for reply in refusals.values())
+assert not any(word in reply.text for reply in refusals.values() for word in secret.split()[1:])
+pd.DataFrame(
+    {
+        name: {"HTTP status": reply.status_code, "detail": reply.json()["detail"]}
+        for name, reply in refusals.items()
+    }
+).T.style.set_properties(**{"text-align": "left"})
+
+# %% [markdown]
+# ## Without a model
+#
+# The same server for a profile that was never trained. It has nothing to answer with, and says so.
+
+# %%
+absent = BackgroundServer(create_app(Engine(functools.partial(load_writer, "never-trained"))))
+with absent:
+    body = {"dialogue": "Doctor: How are you?\nPatient: Fine."}
+    no_model = http.post(f"{absent.url}/generate", json=body, timeout=60)
+assert no_model.status_code == 503, no_model.status_code
+display(Markdown(f"**{no_model.status_code}** {no_model.json()['detail']}"))
+
+# %% [markdown]
+# ## The server stops
+#
+# Unless `keep_running` says otherwise. To keep one up outside a notebook:
+# `python -m medisum_utils serve --profile NAME`; its first page is a demo to paste a conversation
+# into, and `/docs` describes the interface.
+
+# %%
+if keep_running:
+    display(Markdown(f"The server stays up at <{server.url}> until this kernel ends."))
+else:
+    server.stop()
+    display(Markdown("The server has stopped and its port is free again."))
+
+# %%
+replies = [*alone, *together]
+n_whole = sum(all(reply["answer"]["sections"].values()) for reply in replies)
+n_cut = sum(not reply["answer"]["finished"] for reply in replies)
+entry = step.finish(
+    outputs=[figure_path],
+    model=health.json()["model"],
+    loading_s=round(loading_s, 2),
+    n_answers=len(replies),
+    n_with_all_sections=n_whole,
+    n_cut=n_cut,
+    latency=latency.round(3).to_dict(orient="index"),
+    refusals={name: reply.status_code for name, reply in refusals.items()},
+)
+gain = latency["notes per minute"].iloc[1] / latency["notes per minute"].iloc[0]
+answer.update(
+    Markdown(
+        f"**Yes.** `{health.json()['model']}` answered all {len(replies)} requests over HTTP: "
+        f"{n_whole} notes have all four sections and {n_cut} reached the limit of {max_new_tokens} "
+        f"tokens. Alone, the median answer took {latency['median (s)'].iloc[0]:.1f} s; with "
+        f"{n_clients} clients at once {latency['median (s)'].iloc[1]:.1f} s, at "
+        f"{latency['notes per minute'].iloc[1]:.0f} notes a minute, {gain:.1f} times as many as "
+        f"alone. All {len(refusals)} bad requests were refused without repeating their text."
+    )
+)
+
+# %% [markdown]
+# ## Limits
+#
+# - The times are those of this machine, idle but for this notebook, and of notes of this length.
+# - Nothing here says whether a note is right: 04 does. A fluent note can omit or invent facts, and
+#   this server is a research demonstration, **not for clinical use**.
+# - One process, one model, no login, no encryption: it listens on this machine only.
+# - Notes are decoded greedily. On a GPU, in bfloat16, the company in its batch can turn a near tie
+#   in a note; on a CPU, in float32, it does not.
+# - A client that leaves is dropped while it waits; a batch being written is finished for nobody.
+
+# %%
+display(
+    Markdown(
+        f"This notebook took {entry['seconds']:.0f} s, {loading_s:.1f} s of them for loading; its "
+        f"peak memory was {entry['peak_memory_gib']:.2f} GiB on `{entry['device']}`."
+    )
+)
+runs.environment_table()

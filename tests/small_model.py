@@ -1,0 +1,104 @@
+"""A random small Llama with a tokenizer of its own, and made-up encounters, for the tests."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+from medisum_utils.encounter import Encounter, NoteSection, Turn
+from medisum_utils.prompt import BEGIN, CONTROL_TOKENS, END
+
+INSTRUCTION = "Write a SOAP note of this visit."
+
+COMPLAINTS = ("a sore left knee", "a dry cough", "itchy eyes", "a stiff neck", "a burning throat")
+MEDICINES = ("zelvorin", "amtaxil", "corbefen", "lodripane")
+
+# Llama-3's pattern, as in tokenizer.json of the real model and in llama-models' tokenizer.py.
+PATTERN = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|"
+    r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+
+def encounters(n: int, seed: int = 1, split: str = "train") -> list[Encounter]:
+    """Made-up visits, all different in complaint, duration and dose."""
+    rng = random.Random(seed)
+    return [_encounter(rng, f"made-up-{split}-{i}", split, i % 4) for i in range(n)]
+
+
+def _encounter(rng: random.Random, name: str, split: str, n_extra: int) -> Encounter:
+    complaint, medicine = rng.choice(COMPLAINTS), rng.choice(MEDICINES)
+    days, dose = rng.randint(2, 30), rng.randint(1, 40) * 5
+    small_talk = [Turn("patient", f"The bus was {m} minutes late.") for m in range(2, 2 + n_extra)]
+    turns = (
+        Turn("doctor", "Hello, what brings you in today?"),
+        *small_talk,
+        Turn("patient", f"I have had {complaint} for {days} days."),
+        Turn("doctor", f"Take {medicine}, {dose} milligrams at night."),
+    )
+    note = (
+        NoteSection("Subjective", "subjective", f"Has {complaint} for {days} days."),
+        NoteSection("Objective", "objective", "Not examined."),
+        NoteSection("Assessment", "assessment", f"{complaint.capitalize()}."),
+        NoteSection("Plan", "plan", f"{medicine.capitalize()} {dose} mg at night."),
+    )
+    return Encounter(name, "made-up", split, turns, note)
+
+
+def make_tokenizer(folder: Path, vocab_size: int = 512):
+    """A byte-level BPE of Llama-3's kind, trained on the made-up visits and saved in `folder`."""
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    backend = Tokenizer(models.BPE(ignore_merges=True))
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(PATTERN), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    backend.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=list(CONTROL_TOKENS),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    made_up = encounters(200)
+    backend.train_from_iterator([f"{e.dialogue_text}\n{e.note_text}" for e in made_up], trainer)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend, bos_token=BEGIN, eos_token=END, pad_token=END
+    )
+    tokenizer.save_pretrained(folder)
+    return tokenizer
+
+
+def make_base(folder: Path, seed: int = 0, **shape: int):
+    """A random Llama of the recipe's architecture, saved with its tokenizer in `folder`.
+
+    Its sizes are multiples of 64, NF4's block; `shape` overrides them.
+    """
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    tokenizer = make_tokenizer(folder)
+    torch.manual_seed(seed)
+    sizes = {
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 512,
+    }
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        rope_parameters={"rope_type": "default", "rope_theta": 500_000.0},
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        **{**sizes, **shape},
+    )
+    model = LlamaForCausalLM(config)
+    model.save_pretrained(folder)
+    return folder

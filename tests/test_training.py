@@ -1,0 +1,293 @@
+"""What is supervised, what the callbacks stop and keep, and that a killed run goes on as if not."""
+
+from __future__ import annotations
+
+import json
+import math
+import multiprocessing
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+import small_model
+import torch
+
+from medisum_utils import training
+from medisum_utils.model import load_base, load_tokenizer, merge
+from medisum_utils.prompt import RenderedExample, Renderer
+
+N_STEPS, KILLED_AT, SAVED_AT = 6, 4, 3
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory) -> str:
+    return str(small_model.make_base(tmp_path_factory.mktemp("base")))
+
+
+def rendered(base: str, n: int, seed: int = 1) -> list[RenderedExample]:
+    renderer = Renderer(load_tokenizer(base), small_model.INSTRUCTION)
+    return [renderer.example(e) for e in small_model.encounters(n, seed)]
+
+
+def build_trainer(base: str, output_dir: Path, callbacks=(), n_valid: int = 4, **choices):
+    """A trainer as notebook 03 builds it, on made-up visits."""
+    from peft import LoraConfig
+    from trl import SFTTrainer
+
+    torch.manual_seed(5)
+    config = {
+        "max_steps": N_STEPS,
+        "per_device_train_batch_size": 2,
+        "gradient_accumulation_steps": 2,
+        "learning_rate": 5.0e-3,
+        "logging_steps": 1,
+        "eval_strategy": "steps",
+        "eval_steps": SAVED_AT,
+        "save_steps": SAVED_AT,
+        "seed": 5,
+        **choices,
+    }
+    trainer = SFTTrainer(
+        model=load_base(base),
+        args=training.default_sft_config(output_dir, "cpu", **config),
+        train_dataset=training.to_dataset(rendered(base, 20)),
+        eval_dataset=training.to_dataset(rendered(base, n_valid, seed=2)) if n_valid else None,
+        processing_class=load_tokenizer(base),
+        peft_config=LoraConfig(
+            r=4, lora_alpha=8, target_modules="all-linear", lora_dropout=0.1, task_type="CAUSAL_LM"
+        ),
+        callbacks=list(callbacks),
+    )
+    training.cast_trainable_to_fp32(trainer.model)
+    return trainer
+
+
+def losses(log: list[dict]) -> list[tuple[int, str, float]]:
+    names = ("loss", "eval_loss", "grad_norm")
+    return [(entry["step"], name, entry[name]) for entry in log for name in names if name in entry]
+
+
+@pytest.fixture(scope="module")
+def run(base, tmp_path_factory):
+    """One whole run with validation, checkpoints, log and clock."""
+    folder = tmp_path_factory.mktemp("run")
+    clock = training.StepClock()
+    callbacks = [training.StopOnNonFinite(), training.LossLog(folder / "log.jsonl"), clock]
+    trainer = build_trainer(base, folder, callbacks, load_best_model_at_end=True)
+    trainer.train()
+    return trainer, folder, clock
+
+
+def test_a_collated_batch_supervises_the_note_and_its_end_of_turn(base, tmp_path):
+    trainer = build_trainer(base, tmp_path)
+    examples = {tuple(e.input_ids): e for e in rendered(base, 20)}
+    batch = next(iter(trainer.get_train_dataloader()))
+    assert len({len(e.input_ids) for e in examples.values()}) > 1
+    for ids, labels, seen in zip(
+        batch["input_ids"], batch["labels"], batch["attention_mask"], strict=True
+    ):
+        n = int(seen.sum())
+        example = examples[tuple(ids[:n].tolist())]  # the very tokens, no second template
+        supervised = labels != training.IGNORED
+        assert supervised[:n].tolist() == [bool(m) for m in example.completion_mask]
+        assert not supervised[n:].any()
+        assert torch.equal(labels[supervised], ids[supervised])
+        end = int(torch.nonzero(supervised)[-1])
+        assert ids[end] == load_tokenizer(base).convert_tokens_to_ids("<|eot_id|>")
+
+
+def test_the_prompt_bears_no_loss(base, tmp_path):
+    """The loss of the trainer is that of the notes' tokens, computed here by hand."""
+    trainer = build_trainer(base, tmp_path, per_device_eval_batch_size=1)
+    model, total, n_tokens = trainer.model.eval(), 0.0, 0
+    for example in rendered(base, 4, seed=2):
+        ids = torch.tensor([example.input_ids])
+        with torch.no_grad():
+            scores = model(ids).logits[0, example.n_prompt_tokens - 1 : -1].log_softmax(-1)
+        note = ids[0, example.n_prompt_tokens :]
+        total -= float(scores.gather(1, note[:, None]).sum()) / len(note)
+        n_tokens += 1
+    assert math.isclose(trainer.evaluate()["eval_loss"], total / n_tokens, rel_tol=1e-4)
+
+
+def test_rows_and_labels_are_counted(base, tmp_path):
+    train, valid = rendered(base, 20), rendered(base, 4, seed=2)
+    counted = training.check_supervision(build_trainer(base, tmp_path), train, valid)
+    assert counted["train"]["n_examples"] == 20
+    assert counted["valid"]["n_label_tokens"] == sum(e.n_completion_tokens for e in valid)
+    packed = build_trainer(base, tmp_path, packing=True, max_length=512)
+    assert training.check_supervision(packed, train, valid) == counted
+
+
+@pytest.mark.parametrize("max_length", [60, 100])
+def test_what_trl_cuts_or_drops_is_an_error(base, tmp_path, max_length):
+    train, valid = rendered(base, 20), rendered(base, 4, seed=2)
+    assert min(len(e.input_ids) for e in train) > 60
+    trainer = build_trainer(base, tmp_path, max_length=max_length, eval_strategy="no")
+    with pytest.raises(ValueError, match=r"train: expected .* but the trainer holds"):
+        training.check_supervision(trainer, train, valid)
+
+
+def test_a_missing_validation_set_is_an_error(base, tmp_path):
+    trainer = build_trainer(base, tmp_path, n_valid=0, eval_strategy="no")
+    with pytest.raises(ValueError, match="valid: expected"):
+        training.check_supervision(trainer, rendered(base, 20), rendered(base, 4, seed=2))
+
+
+def test_the_trap_of_a_mask_without_its_switch(base, tmp_path):
+    """Why `to_dataset` gives labels: trl takes a mask alone for no mask at all."""
+    from datasets import Dataset
+    from trl import SFTTrainer
+
+    rows = [
+        {"input_ids": list(e.input_ids), "completion_mask": list(e.completion_mask)}
+        for e in rendered(base, 3)
+    ]
+    trainer = SFTTrainer(
+        model=load_base(base, quantize=False),
+        args=training.default_sft_config(tmp_path, "cpu"),
+        train_dataset=Dataset.from_list(rows),
+        processing_class=load_tokenizer(base),
+    )
+    assert all(row["labels"] == row["input_ids"] for row in trainer.train_dataset)
+
+
+def test_an_unknown_choice_is_refused(tmp_path):
+    with pytest.raises(TypeError, match="learning_speed"):
+        training.default_sft_config(tmp_path, "cpu", learning_speed=1.0)
+    config = training.default_sft_config(tmp_path, "cpu", max_length=77)
+    assert (config.max_length, config.bf16, config.gradient_checkpointing) == (77, False, False)
+    assert config.logging_nan_inf_filter is False
+
+
+def test_lora_weights_are_fp32_and_the_base_is_frozen(run):
+    trainer, _, _ = run
+    for name, weight in trainer.model.named_parameters():
+        assert weight.requires_grad == ("lora_" in name)
+        if weight.requires_grad:
+            assert weight.dtype == torch.float32
+    with pytest.raises(ValueError, match="no.*LoRA|got none"):
+        training.cast_trainable_to_fp32(torch.nn.Linear(2, 2).requires_grad_(False))
+
+
+def test_the_log_holds_every_loss_and_the_clock_every_step(run):
+    trainer, folder, clock = run
+    log = training.read_log(folder / "log.jsonl")
+    assert [e["step"] for e in log if "loss" in e] == list(range(1, N_STEPS + 1))
+    assert [e["step"] for e in log if "eval_loss" in e] == [SAVED_AT, 2 * SAVED_AT]
+    assert losses(log) == losses(trainer.state.log_history)
+    assert clock.n_steps == N_STEPS
+    assert 0 < clock.seconds < log[-1]["train_runtime"]
+
+
+def test_training_learns(run):
+    log = training.read_log(run[1] / "log.jsonl")
+    first, last = [e["eval_loss"] for e in log if "eval_loss" in e]
+    assert last < first < math.log(512)  # a guess over the vocabulary
+
+
+def test_the_best_checkpoint_is_the_adapter_that_is_saved(run, base, tmp_path):
+    from safetensors.torch import load_file
+
+    trainer, folder, _ = run
+    best = training.describe_best(trainer)
+    assert best["best_eval_loss"] == min(
+        e["eval_loss"] for e in trainer.state.log_history if "eval_loss" in e
+    )
+    renderer = Renderer(load_tokenizer(base), small_model.INSTRUCTION)
+    saved = training.save_adapter(trainer, tmp_path, renderer, base)
+    assert sorted(p.name for p in saved.iterdir()) == [
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "prompt.json",
+    ]
+    kept = load_file(folder / f"checkpoint-{best['best_step']}" / "adapter_model.safetensors")
+    ours = load_file(tmp_path / "adapter_model.safetensors")
+    assert all(torch.equal(weight, ours[name]) for name, weight in kept.items())
+    named = json.loads((tmp_path / "adapter_config.json").read_text())["base_model_name_or_path"]
+    assert named == base
+    ids = torch.tensor([renderer.prompt_ids("Patient: It hurts.")])
+    with torch.no_grad():
+        apart, merged = trainer.model.eval()(ids).logits, merge(base, tmp_path)(ids).logits
+    torch.testing.assert_close(merged, apart, atol=1e-3, rtol=1e-3)
+
+
+def test_a_loss_that_is_no_number_ends_the_run(base, tmp_path):
+    trainer = build_trainer(base, tmp_path, [training.StopOnNonFinite()])
+    with torch.no_grad():
+        next(p for p in trainer.model.parameters() if p.requires_grad).fill_(math.nan)
+    with pytest.raises(FloatingPointError, match="nan at step 1"):
+        trainer.train()
+
+
+def test_the_newest_complete_checkpoint_is_taken(run, tmp_path):
+    _, folder, _ = run
+    whole = folder / f"checkpoint-{N_STEPS}"
+    assert training.newest_complete_checkpoint(tmp_path) is None
+    assert training.newest_complete_checkpoint(tmp_path / "nowhere") is None
+    assert training.newest_complete_checkpoint(folder) == whole
+
+    shutil.copytree(whole, tmp_path / "checkpoint-6")
+    for n, name in enumerate(
+        ("trainer_state.json", "optimizer.pt", "scheduler.pt", "adapter_model.safetensors"), 7
+    ):
+        half = tmp_path / f"checkpoint-{n}"
+        shutil.copytree(whole, half)
+        state = json.loads((half / "trainer_state.json").read_text())
+        (half / "trainer_state.json").write_text(json.dumps({**state, "global_step": n}))
+        (half / name).unlink()
+    torn = tmp_path / "checkpoint-20"
+    shutil.copytree(tmp_path / "checkpoint-10", torn)
+    whole_file = (whole / "adapter_model.safetensors").read_bytes()
+    (torn / "adapter_model.safetensors").write_bytes(whole_file[: len(whole_file) // 2])
+    (torn / "trainer_state.json").write_text('{"global_step": 20}')
+    shutil.copytree(whole, tmp_path / "checkpoint-30")  # of another step than its name says
+    (tmp_path / "checkpoint-last").mkdir()
+    assert training.newest_complete_checkpoint(tmp_path) == tmp_path / "checkpoint-6"
+    (torn / "adapter_model.safetensors").write_bytes(whole_file)  # the one thing it lacked
+    assert training.newest_complete_checkpoint(tmp_path) == torn
+
+
+def train_until_killed(base: str, folder: str) -> None:
+    """Runs in a process of its own, which ends itself as the system would."""
+    from transformers import TrainerCallback
+
+    class Kill(TrainerCallback):
+        def on_step_end(self, args, state, control, **_) -> None:
+            if state.global_step == KILLED_AT:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    log = training.LossLog(Path(folder) / "log.jsonl")
+    build_trainer(base, Path(folder), [log, Kill()]).train()
+
+
+@pytest.mark.slow  # a second process with its own torch
+def test_a_killed_run_that_resumes_has_the_losses_of_one_that_was_not(base, tmp_path):
+    whole = build_trainer(base, tmp_path / "whole")
+    whole.train()
+
+    killed = tmp_path / "killed"
+    process = multiprocessing.get_context("spawn").Process(
+        target=train_until_killed, args=(base, str(killed))
+    )
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    half = killed / f"checkpoint-{KILLED_AT}"
+    half.mkdir()
+    (half / "adapter_config.json").write_text("{")
+
+    log = training.LossLog(killed / "log.jsonl")
+    resumed = build_trainer(base, killed, [log])
+    newest = training.newest_complete_checkpoint(killed)
+    assert newest == killed / f"checkpoint-{SAVED_AT}"
+    resumed.train(resume_from_checkpoint=str(newest))
+    expected = losses(whole.state.log_history)
+    assert losses(resumed.state.log_history) == expected  # bit for bit
+    assert losses(training.read_log(log.path)) == expected
+    weights = dict(resumed.model.named_parameters())
+    for name, weight in whole.model.named_parameters():
+        if weight.requires_grad:
+            assert torch.equal(weight, weights[name]), name
