@@ -1,4 +1,4 @@
-"""The command line: `python -m medisum_utils run | score | serve`, each with `--help`."""
+"""The command line: `python -m medisum_utils run | score | serve | pretrain`; see `--help`."""
 
 from __future__ import annotations
 
@@ -66,11 +66,13 @@ def _say(text: str, end: str = "\n") -> None:
 
 def _register_commands() -> None:
     """Adds the commands that other modules define; these import their heavy parts when called."""
+    from medisum_utils.pretraining.cli import pretrain_command
     from medisum_utils.scoring_cli import score_command
     from medisum_utils.serving.cli import serve_command
 
     app.command("score")(score_command)
     app.command("serve")(serve_command)
+    app.command("pretrain")(pretrain_command)
 
 
 _register_commands()

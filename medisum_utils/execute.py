@@ -44,7 +44,7 @@ def prepare_run(
     """
     profile, path = profiles.find_profile(name)
     chosen = profiles.load_profile(path, settings)
-    steps = tuple(profiles.select_steps(first, only))
+    steps = tuple(profiles.select_steps(first, only, named=chosen))
     for step in steps:
         check_needs(profiles.all_parameters(step, profile, chosen.get(step, {})))
     values = {step: {profiles.SET_BY_RUNNER: profile, **chosen.get(step, {})} for step in steps}
@@ -222,7 +222,7 @@ def record_step(profile: str, step: str, wall_s: float, peak_gib: float) -> None
     entry = steps[step]
     entry["wall_s"] = round(wall_s, 1)
     entry["peak_memory_gib"] = round(max(peak_gib, entry.get("peak_memory_gib", 0.0)), 3)
-    standard = profiles.select_steps()
+    standard = profiles.steps_of(profile)
     ran = [steps[name] for name in standard if name in steps] or [entry]
     manifest = {
         "profile": profile,

@@ -17,7 +17,7 @@ from medisum_utils.runs import check_free_disk, check_gpu, check_memory, resolve
 if TYPE_CHECKING:
     import torch
     from peft import PeftModel
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 DTYPES = ("float32", "bfloat16", "float16")
@@ -55,6 +55,33 @@ def check_resources(
         check_gpu(gpu_memory_gib)
     check_memory(memory_gib)
     check_free_disk(resolve(path), disk_gib)
+
+
+def weights_gib(config: PreTrainedConfig, *, dtype: str = "bfloat16") -> float:
+    """The size of a model's weights with NF4 linear layers and the rest in `dtype`, in GiB.
+
+    It is the floor of what loading needs: activations, gradients and the adapter come on top.
+    A weight in NF4 takes 4 bits, and with double quantisation 0.127 for its scale (QLoRA,
+    arXiv:2305.14314, section 3).
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    head = model.get_output_embeddings()
+    linear = [m for m in model.modules() if isinstance(m, torch.nn.Linear) and m is not head]
+    n_quantised = sum(module.weight.numel() for module in linear)
+    n_rest = sum(weight.numel() for weight in model.parameters()) - n_quantised
+    bits = n_quantised * (4 + 8 / 64 + 32 / (64 * 256)) + n_rest * _dtype(dtype).itemsize * 8
+    return bits / 8 / 2**30
+
+
+def load_config(name_or_path: str) -> PreTrainedConfig:
+    """The configuration of a base model, without its weights; see `find_base`."""
+    from transformers import AutoConfig
+
+    return AutoConfig.from_pretrained(find_base(name_or_path))
 
 
 def load_tokenizer(name_or_path: str) -> PreTrainedTokenizerBase:

@@ -43,15 +43,16 @@ def describe_profile(profile: str) -> dict[str, Any]:
     evaluated = "04_eval" in manifest["steps"] and metrics_path.exists()
     metrics = json.loads(metrics_path.read_text(encoding="utf-8")) if evaluated else {}
     columns = _columns(metrics)
+    links = report_links(profile)
     return {
         "name": profile,
         "links": [
-            (label, f"{profile}/{step}.html" if exists else "")
-            for step, label, exists in report_links(profile)
+            (label, f"{profile}/{step}.html" if exists else "") for step, label, exists in links
         ],
         "warnings": _warnings(profile, manifest),
         "columns": [label for _, _, label in columns],
         "rows": _rows(metrics, columns),
+        "evaluates": "04_eval" in [step for step, _, _ in links],
         "facts": _facts(manifest, metrics),
     }
 
@@ -124,7 +125,7 @@ def _facts(manifest: dict[str, Any], metrics: dict[str, Any]) -> list[tuple[str,
     facts = [("base model", metrics.get("model"))]
     if "seconds" in manifest:
         n = len(manifest["steps"])
-        facts.append(("time", f"{duration(manifest['seconds'])} for {n} notebooks"))
+        facts.append(("time", f"{duration(manifest['seconds'])} for {n} notebook{'s' * (n > 1)}"))
         facts.append(("peak memory", f"{manifest['peak_memory_gib']:.2f} GiB"))
     if machine:
         words = f"{machine['cpu']}, {machine['n_cores']} cores, {machine['memory_gib']} GiB"

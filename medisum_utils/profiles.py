@@ -249,15 +249,35 @@ def find_step(text: str) -> str:
     return found[0]
 
 
-def select_steps(first: str | None = None, only: Iterable[str] = ()) -> list[str]:
-    """The notebooks to run, in order: all of the standard run, those from `first`, or `only` some.
+def standard_steps(named: Iterable[str] = ()) -> list[str]:
+    """The notebooks of a whole run, in order; `named` are those that its profile has keys for.
+
+    A profile that names none but notebooks outside the standard run is a run of just those.
+    """
+    named = set(named)
+    if named and named <= set(OUTSIDE_RUN):
+        return [name for name in notebook_names() if name in named]
+    return [name for name in notebook_names() if name not in OUTSIDE_RUN]
+
+
+def steps_of(profile: str) -> list[str]:
+    """The notebooks of a whole run of a profile that is known by its name."""
+    path = notebooks_dir() / "profiles" / f"{profile}.yaml"
+    content = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
+    return standard_steps(content if isinstance(content, Mapping) else ())
+
+
+def select_steps(
+    first: str | None = None, only: Iterable[str] = (), named: Iterable[str] = ()
+) -> list[str]:
+    """The notebooks to run, in order: all of a whole run, those from `first`, or `only` some.
 
     Raises: ValueError for a name that no notebook has, or where there is nothing to run.
     """
     wanted = {find_step(name) for name in only}
     if wanted and first:
         raise ValueError("expected --from or --only, got both")
-    steps = [name for name in notebook_names() if name not in OUTSIDE_RUN]
+    steps = standard_steps(named)
     if wanted:
         steps = [name for name in notebook_names() if name in wanted]
     elif first:

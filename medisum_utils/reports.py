@@ -182,10 +182,10 @@ def navigation(profile: str, here: str) -> str:
 
 def report_links(profile: str) -> list[tuple[str, str, bool]]:
     """Each notebook's name, its label and whether its report exists; those outside a run if so."""
-    links = []
+    links, standard = [], profiles.steps_of(profile)
     for step in profiles.notebook_names():
         exists = (runs.report_dir(profile) / f"{step}.html").exists()
-        if exists or step not in profiles.OUTSIDE_RUN:
+        if exists or step in standard:
             number, _, words = step.partition("_")
             links.append((step, f"{number} {words.replace('_', ' ')}", exists))
     return links

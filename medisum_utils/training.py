@@ -24,6 +24,7 @@ from medisum_utils.runs import shown_path, write_json
 if TYPE_CHECKING:
     import torch
     from datasets import Dataset
+    from torch.utils.hooks import RemovableHandle
     from trl import SFTConfig, SFTTrainer
 
 IGNORED = -100  # the label of a token that is not supervised, as in torch's cross entropy
@@ -125,6 +126,29 @@ def cast_trainable_to_fp32(model: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in trainable)
 
 
+def drop_right_padding_mask(model: torch.nn.Module) -> RemovableHandle:
+    """Lets training batches, padded on the right, go without a mask: the same loss, sooner.
+
+    Under causal attention a token never looks to its right, so that no real token sees the
+    padding, and the padding bears no label. Without a mask, attention skips half of its work. A
+    mask with a gap on the left, as in generating, stays. The handle's `remove` undoes it.
+    """
+
+    def forward_pre(_, args: tuple, inputs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+        mask = inputs.get("attention_mask")
+        no_cache = inputs.get("use_cache") is False and inputs.get("past_key_values") is None
+        if no_cache and mask is not None and mask.dim() == 2 and _padded_right(mask):
+            inputs = {name: value for name, value in inputs.items() if name != "attention_mask"}
+        return args, inputs
+
+    return model.register_forward_pre_hook(forward_pre, with_kwargs=True)
+
+
+def _padded_right(mask: torch.Tensor) -> bool:
+    """Whether in each row, (batch, tokens), no 1 follows a 0."""
+    return bool((mask[:, 1:] <= mask[:, :-1]).all())
+
+
 class StopOnNonFinite(TrainerCallback):
     """Ends the run at the first loss or gradient norm that is no number."""
 
@@ -156,7 +180,7 @@ class LossLog(TrainerCallback):
         lines = (json.dumps(entry) + "\n" for entry in state.log_history)
         partial.write_text("".join(lines), encoding="utf-8")
         partial.replace(self.path)
-        if self.say and "eval_loss" in (logs or {}):
+        if self.say and state.max_steps and "eval_loss" in (logs or {}):
             print(
                 f"step {state.global_step} of {state.max_steps}: "
                 f"validation loss {logs['eval_loss']:.4f}",

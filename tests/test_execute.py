@@ -197,6 +197,25 @@ def test_a_machine_that_is_too_small_is_said_before_anything_runs(
         execute.prepare_run("mine")
 
 
+@pytest.mark.slow
+def test_a_profile_of_00_alone_runs_it_alone_and_is_listed(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "project")
+    path = project / "notebooks" / "00_tiny_base.py"
+    path.write_text(NOTEBOOK.format(name="00_tiny_base"))
+    (project / "notebooks" / "profiles" / "base.yaml").write_text("00_tiny_base: {n: 7}\n")
+    result = command(project, "run", "--profile", "base")
+    assert result.returncode == 0, result.stderr
+    assert "[1/1] 00_tiny_base" in result.stdout
+    manifest = json.loads((project / "reports" / "base" / "run.json").read_text())
+    assert manifest["complete"] is True
+    assert {name: step["n_rows"] for name, step in manifest["steps"].items()} == {"00_tiny_base": 7}
+    index = (project / "reports" / "index.html").read_text()
+    assert 'href="base/00_tiny_base.html"' in index
+    assert "Not run yet" not in index
+    assert "no evaluation yet" not in index
+    assert "01 data" not in (project / "reports" / "base" / "00_tiny_base.html").read_text()
+
+
 def test_a_missing_base_model_is_said_before_anything_runs(project: Path) -> None:
     make_project(project)
     path = project / "notebooks" / "02_format.py"

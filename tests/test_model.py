@@ -20,6 +20,7 @@ from medisum_utils.model import (
     load_tokenizer,
     merge,
     pick_device,
+    weights_gib,
 )
 
 RANK, ALPHA = 4, 8
@@ -270,3 +271,29 @@ def test_resources_are_checked_before_work(tmp_path):
         assert pick_device("auto") == "cpu"
         with pytest.raises(RuntimeError, match="CUDA GPU"):
             check_resources("cuda", gpu_memory_gib=20)
+
+
+def test_the_weights_of_llama3_8b_take_what_was_measured_elsewhere():
+    from transformers import LlamaConfig
+
+    config = LlamaConfig(  # meta-llama/Meta-Llama-3-8B
+        vocab_size=128_256,
+        hidden_size=4096,
+        intermediate_size=14_336,
+        num_hidden_layers=32,
+        num_attention_heads=32,
+        num_key_value_heads=8,
+        tie_word_embeddings=False,
+    )
+    assert weights_gib(config) == pytest.approx(5.31, abs=0.01)
+
+
+def test_the_estimate_agrees_with_a_loaded_model(base):
+    model = load_base(base, dtype="bfloat16")
+    loaded = 0
+    for weight in model.parameters():
+        state = getattr(weight, "quant_state", None)
+        loaded += weight.nbytes
+        if state is not None:
+            loaded += state.absmax.nbytes + state.state2.absmax.nbytes
+    assert weights_gib(model.config) * 2**30 == pytest.approx(loaded, rel=0.01)

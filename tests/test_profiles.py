@@ -135,6 +135,18 @@ def test_steps_are_selected_in_order(notebook: Path) -> None:
         profiles.select_steps(first="02", only=["03"])
 
 
+def test_a_profile_of_notebooks_outside_the_standard_run_is_a_run_of_those(
+    notebook: Path, project: Path
+) -> None:
+    assert profiles.select_steps(named=["00_tiny_base"]) == ["00_tiny_base"]
+    assert profiles.select_steps(named=["00_tiny_base", "01_data"])[0] == "01_data"
+    (notebook.parent / "only.yaml").write_text("00_tiny_base: {seed: 3}\n")
+    (notebook.parent / "empty.yaml").write_text("")
+    assert profiles.steps_of("only") == ["00_tiny_base"]
+    for name in ("empty", "elsewhere"):
+        assert profiles.steps_of(name) == ["01_data", "02_format", "03_qlora_train"]
+
+
 def test_a_profile_is_a_name_or_a_file_and_never_the_shipped_base(notebook: Path) -> None:
     notebook.write_text("")
     assert profiles.find_profile("mine") == ("mine", notebook)
@@ -150,12 +162,12 @@ SHIPPED = sorted((Path(__file__).parent.parent / "notebooks" / "profiles").glob(
 
 
 def test_the_promised_profiles_are_there() -> None:
-    assert {"tiny", "smoke", "mts", "llama3-8b"} <= {path.stem for path in SHIPPED}
+    assert {"tiny", "smoke", "mts", "llama3-8b", "tiny-base"} <= {path.stem for path in SHIPPED}
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_every_shipped_profile_fits_its_notebooks(path: Path) -> None:
     name, found = profiles.find_profile(path.stem)
     chosen = profiles.load_profile(found)
-    for step in profiles.select_steps():
+    for step in profiles.select_steps(named=chosen):
         assert profiles.all_parameters(step, name, chosen.get(step, {}))["profile"] == name

@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import warnings
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,7 @@ def build_trainer(base: str, output_dir: Path, callbacks=(), n_valid: int = 4, *
         "eval_steps": SAVED_AT,
         "save_steps": SAVED_AT,
         "seed": 5,
+        "train_sampling_strategy": "group_by_length",
         **choices,
     }
     trainer = SFTTrainer(
@@ -61,6 +63,7 @@ def build_trainer(base: str, output_dir: Path, callbacks=(), n_valid: int = 4, *
         callbacks=list(callbacks),
     )
     training.cast_trainable_to_fp32(trainer.model)
+    training.drop_right_padding_mask(trainer.model)
     return trainer
 
 
@@ -110,6 +113,39 @@ def test_the_prompt_bears_no_loss(base, tmp_path):
         total -= float(scores.gather(1, note[:, None]).sum()) / len(note)
         n_tokens += 1
     assert math.isclose(trainer.evaluate()["eval_loss"], total / n_tokens, rel_tol=1e-4)
+
+
+def test_without_a_mask_right_padded_batches_have_the_same_loss_and_gradients(base, tmp_path):
+    trainer = build_trainer(base, tmp_path, per_device_train_batch_size=8)
+    model = trainer.model.eval()  # no dropout
+    batch = {**next(iter(trainer.get_train_dataloader())), "use_cache": False}
+    assert not batch["attention_mask"].all()  # something is padded
+    seen = []
+    inner = model.get_base_model()
+    inner.register_forward_pre_hook(
+        lambda _, args, inputs: seen.append(inputs.get("attention_mask")), with_kwargs=True
+    )
+
+    def loss_and_gradients(**inputs):
+        model.zero_grad()
+        loss = model(**{**batch, **inputs}).loss
+        loss.backward()
+        return [loss.detach(), *(p.grad.clone() for p in model.parameters() if p.grad is not None)]
+
+    without = loss_and_gradients()
+    assert seen.pop() is None
+    model._forward_pre_hooks.clear()
+    for ours, theirs in zip(without, loss_and_gradients(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+    assert seen.pop() is batch["attention_mask"]
+
+    training.drop_right_padding_mask(model)
+    left = batch["attention_mask"].flip(1)
+    with torch.no_grad():
+        model(**{**batch, "attention_mask": left})
+        assert seen.pop() is left
+        model(**{**batch, "use_cache": True})
+        assert seen.pop() is batch["attention_mask"]
 
 
 def test_rows_and_labels_are_counted(base, tmp_path):
@@ -291,3 +327,19 @@ def test_a_killed_run_that_resumes_has_the_losses_of_one_that_was_not(base, tmp_
     for name, weight in whole.model.named_parameters():
         if weight.requires_grad:
             assert torch.equal(weight, weights[name]), name
+
+
+def test_known_clutter_is_silenced_and_wrong_gradients_are_not():
+    from medisum_utils.clutter import silence_known_clutter
+
+    serious = "bitsandbytes::gemv_4bit: an autograd kernel was not registered to the Autograd key"
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        silence_known_clutter()
+        warnings.warn(serious, UserWarning, stacklevel=1)
+        warnings.warn(
+            "`is_gradient_checkpointing` is deprecated and will be removed in v6. Use another.",
+            FutureWarning,
+            stacklevel=1,
+        )
+    assert [str(warning.message) for warning in seen] == [serious]

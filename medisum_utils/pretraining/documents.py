@@ -16,12 +16,12 @@ from transformers import PreTrainedTokenizerFast
 from medisum_utils.encounter import Encounter
 from medisum_utils.pretraining import reading
 from medisum_utils.pretraining.reading import Piece
+from medisum_utils.pretraining.recipe import KINDS
 from medisum_utils.synthesis.casebook import load_casebook
 from medisum_utils.synthesis.cases import CaseSampler
 from medisum_utils.synthesis.encounters import GrammarClash, generate_one
 from medisum_utils.synthesis.invented import Inventor
 
-KINDS = ("register", "invented", "reading", "note", "text", "cloze")
 # Weights are stored as bytes; 100 is a full weight.
 FULL = 100
 
@@ -121,7 +121,9 @@ class Documents:
         for number, (piece, (_, weight)) in enumerate(zip(encoded, pieces, strict=True), start=1):
             ids += piece.ids
             weights += [round(weight * FULL)] * len(piece.ids)
-            is_answer = weight == 1.0 and len(pieces) > 1
+            is_answer = number > 1 and pieces[number - 2][0].endswith(
+                (reading.ANSWER, reading.ASSISTANT)
+            )
             spans += [number if is_answer else 0] * len(piece.ids)
         return ids + [self.tokenizer.eos_token_id], weights + [FULL // 10], spans + [0]
 

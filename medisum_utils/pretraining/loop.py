@@ -1,7 +1,9 @@
 """The pretraining loop: stage after stage, gated, resumable.
 
-Run with `python -m medisum_utils pretrain --recipe NAME --texts FILE --out DIR`; a run that was
-killed goes on from its last checkpoint when the same command is given again.
+Run with `python -m medisum_utils pretrain --recipe NAME --out DIR [--prepared]`; a run that was
+killed goes on from its last checkpoint when the same command is given again. What is trained on
+follows from step numbers alone, so a resumed run reads exactly what an uninterrupted one reads; on
+a CPU with the same number of threads its losses and weights are the same too.
 """
 
 from __future__ import annotations
@@ -9,80 +11,56 @@ from __future__ import annotations
 import json
 import math
 import os
-import platform
+import shutil
 import time
+from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaForCausalLM
 
-from medisum_utils.pretraining import probes
+from medisum_utils import machine
+from medisum_utils.pretraining import probes, record
+from medisum_utils.pretraining.architecture import build_model, build_optimizer
 from medisum_utils.pretraining.copying import copy_batch
 from medisum_utils.pretraining.documents import FULL, Block, Documents
 from medisum_utils.pretraining.nf4 import rounded
-from medisum_utils.pretraining.recipe import Recipe, Stage
+from medisum_utils.pretraining.prepare import Prepared
+from medisum_utils.pretraining.recipe import PROBED, Recipe, Stage
+from medisum_utils.pretraining.schedule import Progress, learning_rate, probe_due
 from medisum_utils.pretraining.tokens import CONTROL_TOKENS
 
-PROBE_EVERY_S = 20.0
 CHECKPOINT_EVERY_S = 120.0
 COMPILE_FROM_TOKENS = 1024  # row length
 
 
-def build_model(recipe: Recipe) -> LlamaForCausalLM:
-    """A random Llama of the recipe's shape: grouped-query attention, rope theta 500,000."""
-    torch.manual_seed(recipe.seed)
-    config = LlamaConfig(
-        vocab_size=recipe.n_vocabulary,
-        hidden_size=recipe.hidden_size,
-        intermediate_size=recipe.intermediate_size,
-        num_hidden_layers=recipe.n_layers,
-        num_attention_heads=recipe.n_heads,
-        num_key_value_heads=recipe.n_kv_heads,
-        max_position_embeddings=2048,
-        rope_parameters={"rope_type": "default", "rope_theta": 500_000.0},
-        rms_norm_eps=1e-5,
-        tie_word_embeddings=True,
-        bos_token_id=CONTROL_TOKENS.index("<|begin_of_text|>"),
-        eos_token_id=CONTROL_TOKENS.index("<|end_of_text|>"),
-        pad_token_id=CONTROL_TOKENS.index("<|finetune_right_pad_id|>"),
-    )
-    return LlamaForCausalLM(config)
-
-
-@dataclass(slots=True)
-class Progress:
-    """Where a run stands; saved with each checkpoint."""
-
-    stage: int = 0
-    block: int = 0
-    step: int = 0
-    tokens: int = 0
-    stage_tokens: int = 0
-    seconds: float = 0.0
-
-
 class Pretraining:
-    """One run in one folder: `state.pt` (to resume), `log.jsonl` (one line a probe)."""
+    """One run in one folder: `state.pt` (to resume), the log (one line a probe), `model`.
+
+    Raises: ValueError for a folder that holds a run of another recipe or of other texts.
+    """
 
     def __init__(
         self,
         recipe: Recipe,
-        tokenizer: PreTrainedTokenizerFast,
-        texts: list[str],
+        prepared: Prepared,
         out: Path,
         *,
+        name: str,
         n_workers: int = 0,
         compile: bool = True,
     ) -> None:
-        self.recipe, self.tokenizer, self.texts, self.out = recipe, tokenizer, texts, out
+        self.recipe, self.prepared, self.out, self.name = recipe, prepared, out, name
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.n_workers, self.progress = n_workers, Progress()
+        self.n_workers, self.compile, self.progress = n_workers, compile, Progress()
+        self.losses: list[torch.Tensor] = []  # since the last probe
+        self.last_tick = time.monotonic()
         self.model = build_model(recipe).to(self.device)
         # One compilation per shape pays only for the long stages.
         self.compiled = torch.compile(self.model, dynamic=False) if compile else self.model
-        self.optimizer = self._optimizer()
+        self.optimizer = build_optimizer(self.model, recipe)
         self.probe_blocks: dict[tuple[int, str], Block] = {}
         # In a fixed random order, so that the few symbols of the first stages are of all kinds.
         order = torch.randperm(
@@ -90,53 +68,50 @@ class Pretraining:
             generator=torch.Generator().manual_seed(recipe.seed),
         )
         self.symbols = (order + len(CONTROL_TOKENS)).to(self.device)
+        self.texts_sha256 = record.texts_sha256(prepared.texts)
         out.mkdir(parents=True, exist_ok=True)
         if (out / "state.pt").exists():
             self._resume()
-
-    def _optimizer(self) -> torch.optim.AdamW:
-        matrices = [p for p in self.model.parameters() if p.ndim > 1]
-        vectors = [p for p in self.model.parameters() if p.ndim < 2]
-        groups = [
-            {"params": matrices, "weight_decay": self.recipe.weight_decay},
-            {"params": vectors, "weight_decay": 0.0},
-        ]
-        return torch.optim.AdamW(
-            groups, lr=self.recipe.learning_rate, betas=(0.9, 0.95), fused=True
-        )
-
-    def learning_rate(self) -> float:
-        """Warm-up by steps, then constant; linear decay over the planned tokens still to come."""
-        recipe, progress = self.recipe, self.progress
-        warm = min(1.0, (progress.step + 1) / recipe.warmup_steps)
-        to_come = sum(s.n_tokens for s in recipe.stages[progress.stage :]) - progress.stage_tokens
-        decay = min(1.0, max(0.0, to_come) / (recipe.decay_share * recipe.n_tokens))
-        return recipe.learning_rate * warm * decay
 
     def train(self) -> None:
         """Runs every stage that is left, then saves the model in bf16.
 
         Raises: RuntimeError for a non-finite loss or a gate that was not reached.
         """
+        self.last_tick = time.monotonic()
         while self.progress.stage < len(self.recipe.stages):
             stage = self.recipe.stages[self.progress.stage]
-            passed = self._run_stage(stage)
+            self._require(stage, self._run_stage(stage))
             self.progress.stage += 1
             self.progress.stage_tokens = 0
             self._checkpoint()
-            self._require(stage, passed)
         self.save()
 
-    def save(self) -> None:
-        """Writes weights in bf16 safetensors, configuration and tokenizer to `out`/model."""
+    def save(self) -> Path:
+        """Writes `out`/model: bf16 weights, configuration, tokenizer, log and record of the run."""
+        folder = self.out / "model"
         model = LlamaForCausalLM(self.model.config).to(torch.bfloat16)
         with rounded(self.model, enabled=any(stage.nf4 for stage in self.recipe.stages)):
             model.load_state_dict(self.model.state_dict())
-        model.save_pretrained(self.out / "model")
-        self.tokenizer.save_pretrained(self.out / "model")
+        model.save_pretrained(folder)
+        self.prepared.tokenizer.save_pretrained(folder)
+        shutil.copyfile(self.out / record.LOG, folder / record.LOG)
+        record.write_record(
+            folder,
+            self.name,
+            self.recipe,
+            self.prepared.corpus,
+            device=record.training_machine(),
+            n_workers=self.n_workers,
+            compiled=self.compile,
+            versions=machine.versions(),
+        )
+        for path in folder.iterdir():
+            path.chmod(0o644)
+        return folder
 
-    def _batches(self, stage: Stage):
-        n_copy = round(stage.copy_share * stage.n_rows)
+    def _batches(self, stage: Stage) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        n_copy = stage.n_copy_rows
         documents = self._documents(stage, stage.n_rows - n_copy)
         blocks = iter(self._loader(documents)) if documents else None
         generator = torch.Generator(self.device)
@@ -157,20 +132,22 @@ class Pretraining:
                 parts.append((ids, weights.float() / FULL))
             yield tuple(torch.cat(part) for part in zip(*parts, strict=True))
 
-    def _documents(self, stage: Stage, n_rows: int, mixture: dict | None = None):
+    def _documents(
+        self, stage: Stage, n_rows: int, mixture: dict[str, float] | None = None
+    ) -> Documents | None:
         mixture = mixture or stage.mixture
         if not mixture or not n_rows:
             return None
         return Documents(
-            self.tokenizer,
-            self.texts,
+            self.prepared.tokenizer,
+            self.prepared.texts,
             n_rows=n_rows,
             length=stage.length,
             mixture=mixture,
             seed=self.recipe.seed,
         )
 
-    def _loader(self, documents: Documents):
+    def _loader(self, documents: Documents) -> torch.utils.data.DataLoader:
         start = self.progress.block
         return torch.utils.data.DataLoader(
             documents,
@@ -181,37 +158,37 @@ class Pretraining:
         )
 
     def _run_stage(self, stage: Stage) -> bool:
+        """Trains one stage to its end; True if its gate was reached, or it has none."""
         progress = self.progress
-        since_probe = since_checkpoint = time.monotonic()
-        losses: list[torch.Tensor] = []
+        checkpointed = time.monotonic()
         for ids, weights in self._batches(stage):
-            losses.append(self._step(ids, weights, nf4=stage.nf4))
-            n = ids.numel()
-            progress.step, progress.block = progress.step + 1, progress.block + 1
-            progress.tokens, progress.stage_tokens = progress.tokens + n, progress.stage_tokens + n
+            self.losses.append(self._step(ids, weights, nf4=stage.nf4))
+            progress.add(ids.numel())
             done = progress.stage_tokens >= stage.n_tokens
-            now = time.monotonic()
-            if done or now - since_probe > min(PROBE_EVERY_S, 4 + progress.stage_tokens / 5e6):
-                progress.seconds += now - since_probe
-                since_probe = now
-                passed = self._probe(stage, losses)
-                losses = []
+            if done or probe_due(stage, progress.stage_tokens, ids.numel()):
+                passed = self._probe(stage)
                 # A pure copy stage is over once it is learnt; the others read all their tokens.
                 if done or (passed and stage.copy_share == 1.0):
                     return passed
-            if now - since_checkpoint > CHECKPOINT_EVERY_S:
-                since_checkpoint = now
+            if time.monotonic() - checkpointed > CHECKPOINT_EVERY_S:
                 self._checkpoint()
+                checkpointed = time.monotonic()
+        raise AssertionError("batches never end")
+
+    def _tick(self) -> None:
+        """Adds the time since the last call to the run's seconds."""
+        now = time.monotonic()
+        self.progress.seconds, self.last_tick = self.progress.seconds + now - self.last_tick, now
 
     def _require(self, stage: Stage, passed: bool) -> None:
         if stage.gate and not passed:
             raise RuntimeError(
                 f"stage {stage.name}: expected {stage.gate} of at least {stage.threshold} after "
-                f"{stage.n_tokens:,.0f} tokens; see {self.out / 'log.jsonl'}"
+                f"{stage.n_tokens:,.0f} tokens; see {self.out / record.LOG}"
             )
 
     def _step(self, ids: torch.Tensor, weights: torch.Tensor, *, nf4: bool) -> torch.Tensor:
-        rate = self.learning_rate()
+        rate = learning_rate(self.recipe, self.progress)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
@@ -233,38 +210,40 @@ class Pretraining:
         wanted = weights[:, 1:].flatten()
         return (nll * wanted).sum() / wanted.sum().clamp(min=1.0)
 
-    def _autocast(self):
+    def _autocast(self) -> torch.autocast | nullcontext:
         if self.device == "cpu" and not torch.backends.cpu.get_cpu_capability().startswith(
             "AVX512"
         ):
             return nullcontext()
         return torch.autocast(self.device, torch.bfloat16)
 
-    def _probe(self, stage: Stage, losses: list[torch.Tensor]) -> bool:
+    def _probe(self, stage: Stage) -> bool:
         """Measures, logs, and says whether the stage's gate is reached."""
-        loss = float(torch.stack(losses).mean())
+        loss = float(torch.stack(self.losses).mean())
+        self.losses = []
         if not math.isfinite(loss):
             raise RuntimeError(f"stage {stage.name}: the loss is {loss} at {self.progress}")
         scores = {"copy": self._copy_score(stage)}
         self.model.eval()
         with rounded(self.model, enabled=stage.nf4), self._autocast():
-            for kind in ("register", "invented", "reading"):
+            for kind in PROBED:
                 if kind in stage.mixture:
                     probe = self._probe_block(stage, kind)
                     scores[kind] = probes.document_exact(self.model, probe, self.device)
         self.model.train()
-        record = {
+        self._tick()
+        line = {
             "stage": stage.name,
             "step": self.progress.step,
             "tokens": self.progress.tokens,
             "seconds": round(self.progress.seconds, 1),
-            "learning_rate": self.learning_rate(),
+            "learning_rate": learning_rate(self.recipe, self.progress),
             "loss": loss,
             **{f"{name}_exact": score for name, score in scores.items() if score is not None},
         }
-        with (self.out / "log.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
-        print(json.dumps(record), flush=True)
+        with (self.out / record.LOG).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        print(json.dumps(line), flush=True)
         return not stage.gate or (scores[stage.gate] or 0.0) >= stage.threshold
 
     def _probe_block(self, stage: Stage, kind: str) -> Block:
@@ -285,9 +264,12 @@ class Pretraining:
             )
 
     def _checkpoint(self) -> None:
+        self._tick()
         state = {
             "progress": asdict(self.progress),
             "recipe": asdict(self.recipe),
+            "texts_sha256": self.texts_sha256,
+            "losses": [float(loss) for loss in self.losses],
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
@@ -299,13 +281,10 @@ class Pretraining:
         state = torch.load(self.out / "state.pt", map_location=self.device, weights_only=True)
         if state["recipe"] != asdict(self.recipe):
             raise ValueError(f"{self.out} holds a run of another recipe; choose another folder")
+        if state["texts_sha256"] != self.texts_sha256:
+            raise ValueError(f"{self.out} holds a run on other texts; choose another folder")
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.losses = list(torch.tensor(state["losses"], device=self.device))
         self.progress = Progress(**state["progress"])
-
-
-def machine() -> str:
-    """The device that trains, in words."""
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    return f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+        record.trim_log(self.out / record.LOG, self.progress.step)

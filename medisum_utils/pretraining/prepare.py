@@ -1,26 +1,50 @@
-"""What a pretraining run starts from: the real texts it may read, and a tokenizer trained on them."""
+"""What a pretraining run starts from: the real texts that it may read, and a tokenizer."""
 
 from __future__ import annotations
 
 import gzip
 import json
 import random
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from medisum_utils.pretraining.recipe import Recipe
+from medisum_utils.pretraining.record import texts_sha256
 from medisum_utils.pretraining.tokens import train_tokenizer
 from medisum_utils.synthesis.encounters import generate
 
-TEXTS = "texts.json.gz"
+TEXTS, CORPUS, TOKENIZER = "texts.json.gz", "corpus.json", "tokenizer"
 # Few dialogues and notes, many answers: each clinical text is read this many times as often.
 CLINICAL_REPEATS = 5
 N_TOKENIZER_ENCOUNTERS = 3000
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Texts in the order of the run, the tokenizer, and what the texts are: counts and a hash."""
+
+    texts: list[str]
+    tokenizer: PreTrainedTokenizerFast
+    corpus: dict[str, Any]
+
+
 def prepare(out: Path, recipe: Recipe) -> None:
     """Writes the texts and the tokenizer to `out`, shuffled by the recipe's seed.
+
+    Raises: see `corpora_fetch`, where a corpus is missing or differs.
+    """
+    texts, corpus = real_texts(recipe.seed)
+    encounters = list(generate(N_TOKENIZER_ENCOUNTERS, seed=recipe.seed, split="train"))
+    generated = [e.dialogue_text for e in encounters] + [e.note_text for e in encounters]
+    tokenizer = train_tokenizer(texts[: len(generated)] + generated, recipe.n_vocabulary)
+    write_prepared(out, Prepared(texts, tokenizer, corpus))
+
+
+def real_texts(seed: int) -> tuple[list[str], dict[str, Any]]:
+    """The real texts in a random order, and their counts and hash.
 
     Dialogues and notes are separate texts, of training splits only; see `corpora`.
     """
@@ -31,25 +55,42 @@ def prepare(out: Path, recipe: Recipe) -> None:
         iter_training_notes,
     )
 
-    clinical = [*iter_training_dialogues(), *iter_training_notes()]
-    texts = clinical * CLINICAL_REPEATS + list(iter_medquad_answers())
-    random.Random(recipe.seed).shuffle(texts)
-    encounters = list(generate(N_TOKENIZER_ENCOUNTERS, seed=recipe.seed, split="train"))
-    generated = [e.dialogue_text for e in encounters] + [e.note_text for e in encounters]
-    tokenizer = train_tokenizer(texts[: len(generated)] + generated, recipe.n_vocabulary)
+    dialogues, notes = list(iter_training_dialogues()), list(iter_training_notes())
+    answers = list(iter_medquad_answers())
+    texts = (dialogues + notes) * CLINICAL_REPEATS + answers
+    random.Random(seed).shuffle(texts)
+    corpus = {
+        "n_training_dialogues": len(dialogues),
+        "n_training_notes": len(notes),
+        "n_repeats_of_both": CLINICAL_REPEATS,
+        "n_medquad_answers": len(answers),
+        "n_texts": len(texts),
+        "texts_sha256": texts_sha256(texts),
+        "n_tokenizer_encounters": N_TOKENIZER_ENCOUNTERS,
+    }
+    return texts, corpus
+
+
+def write_prepared(out: Path, prepared: Prepared) -> None:
+    """Writes what `load_prepared` reads, the texts last."""
     out.mkdir(parents=True, exist_ok=True)
+    prepared.tokenizer.save_pretrained(out / TOKENIZER)
+    (out / CORPUS).write_text(json.dumps(prepared.corpus, indent=2), encoding="utf-8")
     with gzip.open(out / TEXTS, "wt", encoding="utf-8") as file:
-        json.dump(texts, file)
-    tokenizer.save_pretrained(out / "tokenizer")
+        json.dump(prepared.texts, file)
 
 
-def load_prepared(out: Path) -> tuple[list[str], PreTrainedTokenizerFast]:
+def load_prepared(out: Path) -> Prepared:
     """Reads what `prepare` wrote.
 
     Raises: FileNotFoundError where it has not run.
     """
-    if not (out / TEXTS).exists():
-        raise FileNotFoundError(f"{out / TEXTS} is missing; `pretrain` without --prepared makes it")
+    for name in (TEXTS, CORPUS, TOKENIZER):
+        if not (out / name).exists():
+            raise FileNotFoundError(
+                f"{out / name} is missing; `pretrain` without --prepared makes it"
+            )
     with gzip.open(out / TEXTS, "rt", encoding="utf-8") as file:
         texts = json.load(file)
-    return texts, AutoTokenizer.from_pretrained(out / "tokenizer")
+    corpus = json.loads((out / CORPUS).read_text(encoding="utf-8"))
+    return Prepared(texts, AutoTokenizer.from_pretrained(out / TOKENIZER), corpus)

@@ -17,11 +17,32 @@ def span_exact(predicted: torch.Tensor, ids: torch.Tensor, spans: torch.Tensor) 
     """Share of answers whose every token is predicted; all three are (rows, length).
 
     A span that is right token by token under teacher forcing is also what greedy decoding writes.
+
+    Raises: ValueError where nothing is asked.
     """
     wrong = (predicted != ids) & (spans > 0)
     asked = torch.unique(spans[spans > 0])
+    if not len(asked):
+        raise ValueError("expected answers to check, got rows without any")
     failed = torch.unique(spans[wrong])
     return 1.0 - len(failed) / len(asked)
+
+
+def answers_right(
+    model: torch.nn.Module, block: Block, n_rows: int = 4
+) -> tuple[np.ndarray, np.ndarray]:
+    """Answers that are right and answers asked, two counts for each row of a block.
+
+    `n_rows` rows go through the model at once; it is on the device that it computes on.
+    """
+    ids = torch.from_numpy(block.ids.astype(np.int64))
+    predicted = predict(model, ids.to(model.device), n_rows).cpu().numpy()
+    wrong = (predicted != block.ids) & (block.spans > 0)
+    asked = np.array([len(np.unique(row[row > 0])) for row in block.spans])
+    failed = np.array(
+        [len(np.unique(row[bad])) for row, bad in zip(block.spans, wrong, strict=True)]
+    )
+    return asked - failed, asked
 
 
 @torch.no_grad()

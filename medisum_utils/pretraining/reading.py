@@ -16,6 +16,9 @@ Piece = tuple[str, float]
 QA = tuple[str, str]
 ABSENT = "not discussed"
 DIALOGUE_WEIGHT, INVENTED_WEIGHT = 0.2, 0.03
+USER = "<|start_header_id|>user<|end_header_id|>\n\n"
+ASSISTANT = "<|start_header_id|>assistant<|end_header_id|>\n\n"
+ANSWER = "Answer:"
 
 # One question for all facts of a kind; the answer lists them in the order of the record.
 LIST_QUESTIONS = {
@@ -103,13 +106,11 @@ def as_document(passage: str, pairs: list[QA], *, weight: float, chat: bool) -> 
     if not chat:
         pieces = [(f"{passage}\n\n", weight)]
         for question, answer in pairs:
-            pieces += [(f"Question: {question}\nAnswer:", 0.0), (f" {answer}\n", 1.0)]
+            pieces += [(f"Question: {question}\n{ANSWER}", 0.0), (f" {answer}\n", 1.0)]
         return pieces
-    user = "<|start_header_id|>user<|end_header_id|>\n\n"
-    assistant = "<|start_header_id|>assistant<|end_header_id|>\n\n"
-    pieces = [(user, 0.0), (f"{passage}\n\n", weight)]
+    pieces = [(USER, 0.0), (f"{passage}\n\n", weight)]
     for number, (question, answer) in enumerate(pairs):
-        pieces.append((f"{user if number else ''}{question}<|eot_id|>{assistant}", 0.0))
+        pieces.append((f"{USER if number else ''}{question}<|eot_id|>{ASSISTANT}", 0.0))
         pieces.append((f"{answer}<|eot_id|>", 1.0))
     return pieces
 

@@ -8,6 +8,9 @@ from pathlib import Path
 import yaml
 
 RECIPES = Path(__file__).parent / "recipes.yaml"
+# The kinds of documents that a mixture may have, see `documents`.
+KINDS = ("register", "invented", "reading", "note", "text", "cloze")
+PROBED = ("register", "invented", "reading")
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,8 +19,10 @@ class Stage:
 
     `length` and `n_rows` shape a batch (tokens, rows); `copy_share` of the rows are copy tasks
     over `n_symbols` symbols, the rest is the `mixture` of document kinds. A stage ends after
-    `n_tokens`, or sooner once `gate` (a probe's name) reaches `threshold`; a gate that is not
-    reached by then stops the run. `nf4` trains on rounded weights, see `nf4`.
+    `n_tokens`, or, if it is all copying, as soon as `gate` (a probe's name) reaches `threshold`;
+    a gate that is not reached by then stops the run. `nf4` trains on rounded weights, see `nf4`.
+
+    Raises: ValueError for a mixture, a gate or a share that cannot be.
     """
 
     name: str
@@ -30,6 +35,26 @@ class Stage:
     gate: str = ""
     threshold: float = 0.0
     nf4: bool = False
+    n_probes: int = 16
+
+    def __post_init__(self) -> None:
+        unknown = set(self.mixture) - set(KINDS)
+        if unknown:
+            raise ValueError(f"{self.name}: expected kinds of {KINDS}, got {sorted(unknown)}")
+        probes = [kind for kind in PROBED if kind in self.mixture]
+        probes += ["copy"] if self.n_copy_rows else []
+        if self.gate and self.gate not in probes:
+            raise ValueError(f"{self.name}: expected a gate of {probes}, got {self.gate!r}")
+        if not 0 <= self.copy_share <= 1 or bool(self.mixture) == (self.copy_share == 1):
+            raise ValueError(
+                f"{self.name}: expected a mixture beside a copy share below 1, or none beside 1, "
+                f"got {self.copy_share} and {sorted(self.mixture)}"
+            )
+
+    @property
+    def n_copy_rows(self) -> int:
+        """The rows of a batch that are copy tasks."""
+        return round(self.copy_share * self.n_rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +80,15 @@ class Recipe:
         return sum(stage.n_tokens for stage in self.stages)
 
 
-def load_recipe(name: str) -> Recipe:
+def load_recipe(name: str, path: Path = RECIPES) -> Recipe:
     """Reads one recipe of recipes.yaml.
 
-    Raises: KeyError that lists the names for an unknown one; TypeError for a wrong field.
+    Raises: ValueError that lists the names for an unknown one; TypeError for a field that is
+        missing or unknown.
     """
-    recipes = yaml.safe_load(RECIPES.read_text(encoding="utf-8"))
+    recipes = yaml.safe_load(path.read_text(encoding="utf-8"))
     if name not in recipes:
-        raise KeyError(f"expected a recipe of {sorted(recipes)}, got {name!r}")
-    record = recipes[name]
+        raise ValueError(f"expected a recipe of {sorted(recipes)}, got {name!r}")
+    record = dict(recipes[name])
     stages = tuple(Stage(**stage) for stage in record.pop("stages"))
     return Recipe(stages=stages, **record)

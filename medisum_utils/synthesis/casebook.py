@@ -80,7 +80,7 @@ def _problem(record: dict, speciality: str) -> Problem:
     lists = (
         "duration character worse better exam results qualifiers medicines orders referrals "
         "advice precautions"
-    ).split()
+    )
     return Problem(
         name=record["name"],
         speciality=speciality,
@@ -90,7 +90,7 @@ def _problem(record: dict, speciality: str) -> Problem:
         sex=record.get("sex", ""),
         min_age=record.get("min_age", 1 if speciality in CHILD_SPECIALITIES else 18),
         symptoms=_terms(record["symptoms"]),
-        **{name: tuple(record[name]) for name in lists},
+        **{name: tuple(record[name]) for name in lists.split()},
     )
 
 

@@ -89,6 +89,9 @@ class CaseSampler:
         self.problems = [p for p in book.problems if p.held_out == held_out]
         self.medicines = [m for m in book.medicines.values() if m.held_out == held_out]
         self.allowed = {m.name for m in self.medicines}
+        # What is held out must not come back as somebody's history, family or allergy.
+        names = [*book.problems, *book.medicines.values()]
+        self.withheld = {one.name for one in names if one.held_out and not held_out}
         if not self.problems or not self.medicines:
             raise ValueError(f"the casebook has no problem or medicine with held_out={held_out}")
 
@@ -141,7 +144,8 @@ class CaseSampler:
         common, adult = self.book.common, case.sex in ("man", "woman")
         if self._topic(rng, case, "conditions", 0.55 if adult else 0.15, 0.12):
             others = [c for c in common["conditions"] if c.term != case.problem.name]
-            case.conditions = some(rng, others, 1, 2)
+            drawn = some(rng, others, 1, 2)
+            case.conditions = [c for c in drawn if c.term not in self.withheld]
         if self._topic(rng, case, "surgeries", 0.25, 0.12):
             case.surgeries = some(rng, common["surgeries"], 1, 1)
         if self._topic(rng, case, "medicines", 0.7 if adult else 0.3, 0.1):
@@ -153,12 +157,14 @@ class CaseSampler:
             case.allergies = [
                 (a, rng.choice(common["reactions"]) if rng.random() < 0.6 else "")
                 for a in some(rng, common["allergens"], 1, 1)
+                if a not in self.withheld
             ]
         if self._topic(rng, case, "family", 0.3, 0.08):
-            case.family = [
+            drawn = [
                 (relative, rng.choice(common["family_conditions"]))
                 for relative in some(rng, common["relatives"], 1, 2)
             ]
+            case.family = [one for one in drawn if one[1] not in self.withheld]
         if adult and rng.random() < 0.6:
             case.social = self._social(rng)
 
@@ -176,13 +182,14 @@ class CaseSampler:
         return {key: choices[key] for key in some(rng, choices, 1, 3)}
 
     def _findings(self, rng: random.Random, case: Case) -> None:
+        lightest, heaviest = (105, 260) if case.sex in ("man", "woman") else (28, 120)
         vitals = {
             "blood pressure": f"{rng.randint(96, 178)}/{rng.randint(56, 104)} mmHg",
             "heart rate": f"{rng.randint(52, 124)} bpm",
             "respiratory rate": f"{rng.randint(12, 26)} per minute",
             "temperature": f"{rng.randint(968, 1034) / 10} F",
             "oxygen saturation": f"{rng.randint(89, 100)}%",
-            "weight": f"{rng.randint(105, 260) if case.sex in ('man', 'woman') else rng.randint(28, 120)} lb",
+            "weight": f"{rng.randint(lightest, heaviest)} lb",
         }
         if rng.random() < 0.8:
             case.vitals = {key: vitals[key] for key in some(rng, vitals, 1, 4)}

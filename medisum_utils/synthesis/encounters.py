@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from medisum_utils.encounter import Encounter, Fact
-from medisum_utils.synthesis import interview, visit
+from medisum_utils.synthesis import background, interview, visit
 from medisum_utils.synthesis.casebook import Casebook, Problem, load_casebook
 from medisum_utils.synthesis.cases import Case, CaseSampler
 from medisum_utils.synthesis.dialogue import Script
@@ -37,12 +37,12 @@ def _interview_topics(script: Script) -> list:
     present = [name for name in ("age", "severity") if getattr(case, name) is not None]
     present += [name for name in ("onset", "character", "worse", "better") if getattr(case, name)]
     first = [getattr(interview, name) for name in present] + script.open_topics
-    second = [interview.social] if case.social else []
+    second = [background.social] if case.social else []
     for topic in BACKGROUND:
         if topic in case.denied_topics:
-            second.append(lambda script, topic=topic: interview.denied_topic(script, topic))
+            second.append(lambda script, topic=topic: background.denied_topic(script, topic))
         elif getattr(case, topic):
-            second.append(getattr(interview, topic))
+            second.append(getattr(background, topic))
     unasked = [topic for topic in UNANSWERABLE if _is_open(case, topic)]
     if unasked and rng.random() < 0.35:
         topic = rng.choice(unasked)

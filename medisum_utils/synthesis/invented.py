@@ -12,11 +12,11 @@ from medisum_utils.synthesis.casebook import Casebook, Medicine, Problem, Term
 from medisum_utils.synthesis.cases import CaseSampler
 
 ONSETS = (
-    "b bl br c ch cl d dr f fl g gl gr h j k l m n p pl pr qu r s sh st t th tr v w x z".split()
+    "b bl br c ch cl d dr f fl g gl gr h j k l m n p pl pr qu r s sh st t th tr v w x z".split()  # noqa: SIM905
 )
-VOWELS = "a e i o u ai ea io ou y".split()
+VOWELS = "a e i o u ai ea io ou y".split()  # noqa: SIM905
 CODAS = ["", "", "", "l", "m", "n", "r", "s", "t", "x", "nd", "st", "ne", "ze", "de"]
-ENDINGS = "in ol ide ate one ine ium an ex ra mab pril statin azole cillin vir tide".split()
+ENDINGS = "in ol ide ate one ine ium an ex ra mab pril statin azole cillin vir tide".split()  # noqa: SIM905
 # Words that would be read as part of a note's own grammar.
 GRAMMAR = {"left", "right"}
 

@@ -159,6 +159,7 @@ class Voices:
             amount = amount.replace("%", self.rng.choice(("%", " percent")))
         if self.rng.random() < self.p_words:
             amount = NUMBER.sub(lambda match: number_words(match[0]), amount)
+            amount = amount.replace("%", " percent")
         return f"{amount} {spoken}".strip()
 
     def frequency(self, text: str) -> str:

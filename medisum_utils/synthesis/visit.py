@@ -1,9 +1,9 @@
-"""The second half of a visit: what the doctor finds, concludes and plans."""
+"""The last part of a visit: what the doctor finds, concludes and plans."""
 
 from __future__ import annotations
 
+from medisum_utils.synthesis.background import frequency_text
 from medisum_utils.synthesis.dialogue import Script, prescription_keys
-from medisum_utils.synthesis.interview import frequency_text
 
 
 def examination(script: Script) -> None:

@@ -1,0 +1,268 @@
+"""Scores of every system on every test split, as 04 shows them and `metrics.json` keeps them.
+
+Everything in `metrics.json` is a fraction with a 95% interval; `metrics_schema.json` says its form.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from medisum_utils import fact_counts, runs
+from medisum_utils.divisions import soap_divisions
+from medisum_utils.encounter import Encounter
+from medisum_utils.facts import NoteFacts, dialogue_omissions, score_note
+from medisum_utils.metrics import ROUGE_NAMES, interval, paired_difference, rouge_scores
+from medisum_utils.note_headers import WHOLE_NOTE, header_table
+from medisum_utils.score_report import DivisionScores
+from medisum_utils.scoring import FACT_NAMES, per_note
+from medisum_utils.statements import read_note
+from medisum_utils.synthesis.fact_scores import FactScore, score_encounters
+
+SCHEMA_FILE = Path(__file__).with_name("metrics_schema.json")
+SPOKEN_KINDS = ("medicine", "allergy", "denial", "number")
+OTHER_SECTION = "other"  # of a header that maps to no SOAP section
+
+
+@dataclass(frozen=True, slots=True)
+class SystemScores:
+    """One system's scores of the first n encounters of a split, note by note, in 0 to 1.
+
+    `texts` are the notes as they were scored. `exact` is there for generated encounters, `checked`
+    for real ones; `facts` holds the five fact scores of either, `section_facts` those of a real
+    note's sections. `stemmed` is ROUGE with stemming,
+    where the field reports that.
+    """
+
+    texts: list[str]
+    rouge: dict[str, list[float]]
+    facts: dict[str, list[float]]
+    sections: dict[str, DivisionScores]
+    section_facts: dict[str, dict[str, list[float]]]
+    exact: list[FactScore] | None = None
+    checked: list[NoteFacts] | None = None
+    stemmed: dict[str, list[float]] | None = None
+
+    @property
+    def n(self) -> int:
+        """How many notes were scored."""
+        return len(self.texts)
+
+    def values(self, measure: str) -> list[float]:
+        """The notes' scores by a ROUGE's or a fact score's name."""
+        return self.rouge[measure] if measure in self.rouge else self.facts[measure]
+
+
+@dataclass(frozen=True, slots=True)
+class SplitScores:
+    """A test split with its encounters, references as scored, and every system's scores."""
+
+    encounters: list[Encounter]
+    references: list[str]
+    protocol: str
+    systems: dict[str, SystemScores]
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the facts of the encounters are known."""
+        return facts_known(self.encounters)
+
+
+def facts_known(encounters: Sequence[Encounter]) -> bool:
+    """True for generated encounters, whose record holds every fact."""
+    return all(encounter.facts for encounter in encounters)
+
+
+def protocol_of(encounters: Sequence[Encounter]) -> str:
+    """The protocol of `scoring`: "mts" if every note is one section, else "soap".
+
+    Raises: ValueError for no encounters.
+    """
+    if not encounters:
+        raise ValueError("expected encounters to score, got none")
+    return "mts" if all(len(encounter.note) == 1 for encounter in encounters) else "soap"
+
+
+@cache
+def _header_lines() -> frozenset[str]:
+    names = {WHOLE_NOTE.lower()}
+    for corpus in ("mts-dialog", "aci-bench", "own"):
+        table = header_table(corpus)
+        names |= {name.lower() for column in ("header", "title") for name in table[column]}
+    return frozenset(f"{name}:" for name in names if name)
+
+
+def without_headers(note: str) -> str:
+    """A note without the lines that are a known header and nothing else."""
+    lines = note.splitlines()
+    return "\n".join(line for line in lines if line.strip().lower() not in _header_lines()).strip()
+
+
+def score_split(encounters: Sequence[Encounter], notes: Mapping[str, Sequence[str]]) -> SplitScores:
+    """Scores each system's notes; a system with fewer notes wrote those of the first encounters.
+
+    Where every reference is one section, header lines are taken off both sides before scoring.
+
+    Raises: ValueError for more notes than encounters, or none.
+    """
+    encounters = list(encounters)
+    protocol = protocol_of(encounters)
+    references = [encounter.note_text for encounter in encounters]
+    if protocol == "mts":
+        references = [encounter.note[0].text for encounter in encounters]
+        notes = {name: [without_headers(text) for text in texts] for name, texts in notes.items()}
+    for name, texts in notes.items():
+        if not 0 < len(texts) <= len(encounters):
+            raise ValueError(
+                f"{name}: expected between 1 and {len(encounters)} notes, got {len(texts)}"
+            )
+    systems = {
+        name: _score_system(encounters[: len(texts)], references[: len(texts)], texts, protocol)
+        for name, texts in notes.items()
+    }
+    return SplitScores(encounters, references, protocol, systems)
+
+
+def _score_system(
+    encounters: list[Encounter], references: list[str], texts: Sequence[str], protocol: str
+) -> SystemScores:
+    groups = None
+    if protocol == "mts":
+        groups = [encounter.note[0].soap or OTHER_SECTION for encounter in encounters]
+    scores = per_note(references, texts, None, protocol, groups)
+    exact = checked = None
+    if facts_known(encounters):
+        exact = score_encounters(encounters, texts)
+    else:
+        dialogues = [encounter.dialogue_text for encounter in encounters]
+        rows = list(zip(references, texts, dialogues, strict=True))
+        checked = [score_note(*row) for row in rows]
+    sections = {name: part for name, part in scores.divisions.items() if part.places}
+    facts = {name: [getattr(note, name) for note in exact or checked] for name in FACT_NAMES}
+    section_facts: dict[str, dict[str, list[float]]] = {}
+    if checked is not None and protocol == "mts":  # one section a note: its facts are the note's
+        section_facts = {
+            name: {measure: [facts[measure][i] for i in part.places] for measure in facts}
+            for name, part in sections.items()
+        }
+    elif checked is not None:
+        section_facts = {name: _facts_of_section(name, rows) for name in sections}
+    return SystemScores(
+        texts=list(texts),
+        rouge=scores.rouge,
+        facts=facts,
+        sections=sections,
+        section_facts=section_facts,
+        exact=exact,
+        checked=checked,
+        stemmed=rouge_scores(references, texts, stemmer=True) if protocol == "mts" else None,
+    )
+
+
+def _facts_of_section(name: str, rows: Sequence[tuple[str, str, str]]) -> dict[str, list[float]]:
+    """Fact scores of one section over the notes whose reference says something there."""
+    parts = [
+        (soap_divisions(reference).divisions[name], soap_divisions(text).divisions[name], dialogue)
+        for reference, text, dialogue in rows
+    ]
+    notes = [score_note(*part) for part in parts if read_note(part[0])]
+    return {measure: [getattr(note, measure) for note in notes] for measure in FACT_NAMES}
+
+
+def split_metrics(scores: SplitScores, data_sha256: str, seed: int) -> dict[str, Any]:
+    """The entry of one split in `metrics.json`."""
+    return {
+        "n": len(scores.encounters),
+        "data_sha256": data_sha256,
+        "protocol": scores.protocol,
+        "facts_by": "record" if scores.is_exact else "statements",
+        "systems": {
+            name: system_metrics(system, scores.encounters[: system.n], seed)
+            for name, system in scores.systems.items()
+        },
+    }
+
+
+def system_metrics(
+    system: SystemScores, encounters: Sequence[Encounter], seed: int
+) -> dict[str, Any]:
+    """One system's means with intervals: n, the ROUGEs, facts, sections and kinds."""
+    entry: dict[str, Any] = {
+        "n": system.n,
+        **{name: interval(system.rouge[name], seed) for name in ROUGE_NAMES},
+        "facts": {name: interval(values, seed) for name, values in system.facts.items()},
+        "sections": _section_metrics(system, seed),
+        "kinds": _kind_metrics(system, encounters, seed),
+    }
+    if system.stemmed is not None:
+        entry["stemmed"] = {name: interval(system.stemmed[name], seed) for name in ROUGE_NAMES}
+    return entry
+
+
+def _section_metrics(system: SystemScores, seed: int) -> dict[str, Any]:
+    """ROUGE of each section over the notes whose reference has it, and its facts."""
+    facts = {} if system.exact is None else fact_counts.by_section(system.exact, seed)
+    entries = {}
+    for name, part in system.sections.items():
+        entry = {"n": len(part.places), "n_missing": part.n_missing}
+        entry |= {rouge: interval(part.values[rouge], seed) for rouge in ROUGE_NAMES}
+        if name in facts:
+            entry["facts"] = facts[name]
+        elif system.section_facts.get(name, {}).get("f1"):
+            entry["facts"] = {
+                measure: interval(values, seed)
+                for measure, values in system.section_facts[name].items()
+            }
+        entries[name] = entry
+    return entries
+
+
+def _kind_metrics(
+    system: SystemScores, encounters: Sequence[Encounter], seed: int
+) -> dict[str, Any]:
+    """By kind: exact rates, or for real notes the share of spoken facts that they leave out."""
+    if system.exact is not None:
+        return fact_counts.by_kind(system.exact, seed)
+    spoken, lost = [], []
+    for encounter, text in zip(encounters, system.texts, strict=True):
+        dialogue = encounter.dialogue_text
+        spoken.append(Counter(fact.kind for fact in dialogue_omissions(dialogue, "")))
+        lost.append(Counter(fact.kind for fact in dialogue_omissions(dialogue, text)))
+    return {
+        kind: {
+            "n": sum(counts[kind] for counts in spoken),
+            "omission": fact_counts.ratio(
+                [counts[kind] for counts in lost], [counts[kind] for counts in spoken], seed
+            ),
+        }
+        for kind in SPOKEN_KINDS
+        if any(counts[kind] for counts in spoken)
+    }
+
+
+def difference(
+    scores: SplitScores, system: str, other: str, measure: str, seed: int
+) -> dict[str, float | int | None]:
+    """system - other in a measure, paired over the encounters both wrote: n, mean, low, high, p."""
+    ours, theirs = scores.systems[system], scores.systems[other]
+    n = min(ours.n, theirs.n)
+    pairs = ours.values(measure)[:n], theirs.values(measure)[:n]
+    return {"n": n, **paired_difference(*pairs, seed)}
+
+
+def data_digest(paths: Sequence[str | os.PathLike]) -> str:
+    """One SHA-256 over the names and contents of the data files."""
+    lines = "".join(f"{runs.sha256_file(path)}  {Path(path).name}\n" for path in paths)
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def read_schema() -> dict[str, Any]:
+    """The JSON schema of `metrics.json`."""
+    return json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))

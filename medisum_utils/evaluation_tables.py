@@ -1,0 +1,246 @@
+"""The tables of 04: scores with their intervals, few decimals, narrow enough for the page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from medisum_utils.encounter import SECTIONS, Encounter
+from medisum_utils.evaluation import SplitScores, difference
+from medisum_utils.metrics import ROUGE_NAMES, interval
+from medisum_utils.overview import SYSTEM_NAMES
+from medisum_utils.score_report import TITLES
+from medisum_utils.splits import normalise
+from medisum_utils.systems import Written
+
+FACT_TITLES = {
+    "precision": "fact precision",
+    "recall": "fact recall",
+    "f1": "fact F1",
+    "omission": "omitted",
+    "hallucination": "invented",
+}
+MEASURES = {**TITLES, **FACT_TITLES}
+N_LENGTHS = 3  # thirds of a split, by the dialogue's words
+
+
+def name_of(system: str) -> str:
+    """A system as tables and legends call it."""
+    return SYSTEM_NAMES.get(system, system)
+
+
+def with_interval(estimate: Mapping[str, float | None] | None, digits: int = 3) -> str:
+    """An estimate in two lines of HTML: the mean, its interval below; a dash for none."""
+    if estimate is None:
+        return "–"
+    mean = f"{estimate['mean']:.{digits}f}"
+    if estimate["low"] is None:
+        return mean
+    low, high = (f"{estimate[end]:.{digits}f}" for end in ("low", "high"))
+    return f"{mean}<br><small>{low}–{high}</small>"
+
+
+def as_html(table: pd.DataFrame) -> str:
+    """A table whose cells are HTML already; the index stands in the first columns."""
+    return table.reset_index().to_html(escape=False, index=False, na_rep="–", border=0)
+
+
+def results_table(splits: Mapping[str, Any]) -> pd.DataFrame:
+    """ROUGE, fact F1 and inventions of every split and system of `metrics.json`."""
+    rows = {
+        (split, name_of(system)): {
+            "n": scores["n"],
+            **{TITLES[name]: with_interval(scores[name]) for name in ROUGE_NAMES},
+            "fact F1": with_interval(scores["facts"]["f1"]),
+            "invented": with_interval(scores["facts"]["hallucination"]),
+        }
+        for split, entry in splits.items()
+        for system, scores in entry["systems"].items()
+    }
+    return _frame(rows, ["split", "system"])
+
+
+def facts_table(splits: Mapping[str, Any]) -> pd.DataFrame:
+    """All five fact scores of every split and system."""
+    rows = {
+        (split, name_of(system)): {
+            "n": scores["n"],
+            **{FACT_TITLES[name]: with_interval(value) for name, value in scores["facts"].items()},
+        }
+        for split, entry in splits.items()
+        for system, scores in entry["systems"].items()
+    }
+    return _frame(rows, ["split", "system"])
+
+
+def stemmed_table(splits: Mapping[str, Any]) -> pd.DataFrame:
+    """ROUGE with stemming, for the splits whose field reports that; empty if there is none."""
+    rows = {
+        (split, name_of(system)): {
+            TITLES[name]: with_interval(scores["stemmed"][name]) for name in ROUGE_NAMES
+        }
+        for split, entry in splits.items()
+        for system, scores in entry["systems"].items()
+        if "stemmed" in scores
+    }
+    return _frame(rows, ["split", "system"])
+
+
+def section_table(entry: Mapping[str, Any]) -> pd.DataFrame:
+    """One split by SOAP section: ROUGE-1, ROUGE-Lsum and fact F1 of every system."""
+    rows = {}
+    for section in [*SECTIONS, "assessment_and_plan", "other"]:
+        for system, scores in entry["systems"].items():
+            part = scores["sections"].get(section)
+            if part is None or (section == "assessment_and_plan" and _all_apart(entry)):
+                continue
+            rows[section.replace("_", " "), name_of(system)] = {
+                "notes": part["n"],
+                "lacking": part["n_missing"],
+                "ROUGE-1": with_interval(part["rouge1"]),
+                "ROUGE-Lsum": with_interval(part["rougeLsum"]),
+                **{
+                    FACT_TITLES[name]: with_interval(part.get("facts", {}).get(name))
+                    for name in ("f1", "omission", "hallucination")
+                },
+            }
+    return _frame(rows, ["section", "system"])
+
+
+def _all_apart(entry: Mapping[str, Any]) -> bool:
+    """Whether assessment and plan are scored apart, so that both together say nothing new."""
+    sections = next(iter(entry["systems"].values()))["sections"]
+    return "assessment" in sections and "plan" in sections
+
+
+def kind_table(entry: Mapping[str, Any], system: str) -> pd.DataFrame:
+    """One system on one split by kind of fact, with what could be counted."""
+    kinds = entry["systems"][system]["kinds"]
+    columns = [name for name in FACT_TITLES if any(name in kind for kind in kinds.values())]
+    rows = {
+        name: {
+            "facts": kind["n"],
+            **({"written": kind["n_stated"]} if "n_stated" in kind else {}),
+            **{FACT_TITLES[c]: with_interval(kind.get(c)) for c in columns},
+        }
+        for name, kind in kinds.items()
+    }
+    return _frame(rows, ["kind"])
+
+
+def difference_table(scores: Mapping[str, SplitScores], system: str, seed: int) -> pd.DataFrame:
+    """`system` minus each other one in ROUGE-1, ROUGE-Lsum and fact F1, with p, paired."""
+    rows = {}
+    for split, result in scores.items():
+        for other in (name for name in result.systems if name != system):
+            row: dict[str, Any] = {}
+            for measure in ("rouge1", "rougeLsum", "f1"):
+                found = difference(result, system, other, measure, seed)
+                row |= {"n": found["n"], MEASURES[measure]: with_interval(found)}
+                row[f"p, {MEASURES[measure]}"] = p_text(found["p"])
+            rows[split, f"minus {name_of(other)}"] = row
+    return _frame(rows, ["split", f"{name_of(system)} ..."])
+
+
+def decoding_table(written: Mapping[str, Mapping[str, Written]]) -> pd.DataFrame:
+    """What decoding took, by split and system."""
+    rows = {
+        (split, name_of(system)): {
+            "notes": len(result.notes),
+            "tokens": f"{result.n_tokens:,}",
+            "seconds": f"{result.seconds:.1f}",
+            "tokens/s": f"{result.n_tokens / result.seconds:,.0f}",
+            "seconds a note": f"{result.seconds / len(result.notes):.2f}",
+            "unfinished": result.n_unfinished,
+            "kept from an earlier run": "yes" if result.reused else "no",
+        }
+        for split, results in written.items()
+        for system, result in results.items()
+    }
+    return _frame(rows, ["split", "system"])
+
+
+def p_text(p: float) -> str:
+    """A p value; the smallest that 9,999 permutations can give is 0.0002."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def condition_of(encounter: Encounter) -> str:
+    """What kind of visit it was: its speciality, else its one header, else its subset."""
+    if "speciality" in encounter.meta:
+        return encounter.meta["speciality"].replace("_", " ")
+    if len(encounter.note) == 1:
+        return encounter.note[0].header
+    return encounter.meta.get("subset", encounter.source)
+
+
+def lengths_of(encounters: Sequence[Encounter]) -> list[str]:
+    """Each encounter's third of the split by the words of its dialogue, as a range of words."""
+    words = np.array([len(encounter.dialogue_text.split()) for encounter in encounters])
+    cuts = np.quantile(words, np.linspace(0, 1, N_LENGTHS + 1)[1:-1])
+    places = np.searchsorted(cuts, words)
+    ranges = {place: words[places == place] for place in np.unique(places)}
+    return [f"{ranges[p].min()} to {ranges[p].max()} words" for p in places]
+
+
+def group_table(
+    scores: SplitScores, groups: Sequence[str], measure: str, seed: int
+) -> pd.DataFrame:
+    """A measure of every system by group, largest group first, over the notes each wrote there."""
+    labels = pd.Series(groups)
+    rows: dict[str, dict[str, Any]] = {}
+    for group, n in labels.value_counts().items():
+        row: dict[str, Any] = {"n": n}
+        for system, result in scores.systems.items():
+            values = [v for v, g in zip(result.values(measure), groups, strict=False) if g == group]
+            row[name_of(system)] = with_interval(interval(values, seed) if values else None)
+        rows[str(group)] = row
+    return _frame(rows, [MEASURES[measure]])
+
+
+def style_table(scores: SplitScores) -> pd.DataFrame:
+    """Form beside content: what each system's notes look like, and how they score.
+
+    Words and lines are medians of a note; "from the dialogue" is the share of a note's words that
+    stand in its dialogue.
+    """
+    rows = {"reference": _style(scores.references, scores.encounters)}
+    for system, result in scores.systems.items():
+        rows[name_of(system)] = {
+            **_style(result.texts, scores.encounters),
+            "ROUGE-1": f"{np.mean(result.rouge['rouge1']):.3f}",
+            "fact F1": f"{np.mean(result.facts['f1']):.3f}",
+            "invented": f"{np.mean(result.facts['hallucination']):.3f}",
+        }
+    return _frame(rows, ["notes"])
+
+
+def _style(texts: Sequence[str], encounters: Sequence[Encounter]) -> dict[str, Any]:
+    shares = []
+    for text, encounter in zip(texts, encounters, strict=False):
+        spoken = set(_words(encounter.dialogue_text))
+        written = _words(text)
+        shares += [np.mean([word in spoken for word in written])] if written else []
+    return {
+        "words": f"{np.median([len(_words(text)) for text in texts]):.0f}",
+        "lines": f"{np.median([len(text.splitlines()) for text in texts]):.0f}",
+        "from the dialogue": f"{np.mean(shares):.0%}" if shares else "–",
+        "empty": sum(not text.strip() for text in texts),
+    }
+
+
+def _words(text: str) -> list[str]:
+    return normalise(text).split()
+
+
+def _frame(rows: Mapping[Any, Mapping[str, Any]], names: list[str]) -> pd.DataFrame:
+    table = pd.DataFrame(list(rows.values()))
+    keys = list(rows)
+    if len(names) == 1:
+        table.index = pd.Index(keys, name=names[0])
+    elif keys:
+        table.index = pd.MultiIndex.from_tuples(keys, names=names)
+    return table

@@ -1,0 +1,44 @@
+"""The base model's shape: Llama-3's architecture, small; and what updates it."""
+
+from __future__ import annotations
+
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from medisum_utils.pretraining.recipe import Recipe
+from medisum_utils.pretraining.tokens import CONTROL_TOKENS
+
+ROPE_THETA = 500_000.0  # Llama-3's
+LONGEST = 2048  # positions
+
+
+def build_model(recipe: Recipe) -> LlamaForCausalLM:
+    """A random Llama of the recipe's shape: grouped-query attention, rope theta 500,000."""
+    torch.manual_seed(recipe.seed)
+    config = LlamaConfig(
+        vocab_size=recipe.n_vocabulary,
+        hidden_size=recipe.hidden_size,
+        intermediate_size=recipe.intermediate_size,
+        num_hidden_layers=recipe.n_layers,
+        num_attention_heads=recipe.n_heads,
+        num_key_value_heads=recipe.n_kv_heads,
+        max_position_embeddings=LONGEST,
+        rope_parameters={"rope_type": "default", "rope_theta": ROPE_THETA},
+        rms_norm_eps=1e-5,
+        tie_word_embeddings=True,
+        bos_token_id=CONTROL_TOKENS.index("<|begin_of_text|>"),
+        eos_token_id=CONTROL_TOKENS.index("<|end_of_text|>"),
+        pad_token_id=CONTROL_TOKENS.index("<|finetune_right_pad_id|>"),
+    )
+    return LlamaForCausalLM(config)
+
+
+def build_optimizer(model: LlamaForCausalLM, recipe: Recipe) -> torch.optim.AdamW:
+    """AdamW with weight decay on matrices alone."""
+    matrices = [p for p in model.parameters() if p.ndim > 1]
+    vectors = [p for p in model.parameters() if p.ndim < 2]
+    groups = [
+        {"params": matrices, "weight_decay": recipe.weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.95), fused=True)

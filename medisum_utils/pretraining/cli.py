@@ -1,0 +1,58 @@
+"""The command `pretrain`: makes a base model by a recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def pretrain_command(
+    recipe: Annotated[str, typer.Option(help="a name from pretraining/recipes.yaml: gpu or cpu")],
+    out: Annotated[Path, typer.Option(help="the run's folder; the model is in its folder model")],
+    prepared: Annotated[
+        bool,
+        typer.Option(
+            "--prepared",
+            help="take texts and tokenizer from OUT/prepared as an earlier call left them",
+        ),
+    ] = False,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="processes that make documents [default: cores - 2]")
+    ] = None,
+    compile: Annotated[
+        bool, typer.Option(help="compile the model for the long rows; needs a C compiler")
+    ] = True,
+) -> None:
+    """Pretrain a base model; the same command resumes a run that was killed.
+
+    Texts come from the corpora (see data/README.md) and the tokenizer is trained on them, unless
+    --prepared says that both lie there, as on a machine without the corpora.
+    """
+    from medisum_utils.machine import n_cores
+    from medisum_utils.pretraining.loop import Pretraining
+    from medisum_utils.pretraining.prepare import load_prepared, prepare
+    from medisum_utils.pretraining.recipe import load_recipe
+
+    try:
+        chosen = load_recipe(recipe)
+        if not prepared and not (out / "state.pt").exists():
+            prepare(out / "prepared", chosen)
+        run = Pretraining(
+            chosen,
+            load_prepared(out / "prepared"),
+            out,
+            name=recipe,
+            n_workers=max(0, n_cores() - 2) if workers is None else workers,
+            compile=compile,
+        )
+    except (ValueError, TypeError, OSError) as error:
+        typer.echo(f"nothing was trained: {error}", err=True)
+        raise typer.Exit(2) from None
+    try:
+        run.train()
+    except RuntimeError as error:
+        typer.echo(f"failed: {error}", err=True)
+        raise typer.Exit(1) from None
+    typer.echo(f"{run.progress.tokens:,} tokens in {run.progress.seconds:,.0f} s: {out / 'model'}")

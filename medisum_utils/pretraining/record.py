@@ -1,0 +1,89 @@
+"""What a run leaves to read: its log, and `pretraining.json` beside the weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from medisum_utils import machine
+from medisum_utils.pretraining.recipe import Recipe
+from medisum_utils.runs import sha256_file, write_json
+
+LOG, RECORD, WEIGHTS = "pretraining_log.jsonl", "pretraining.json", "model.safetensors"
+PACKAGES = ("torch", "transformers")
+
+
+def texts_sha256(texts: Iterable[str]) -> str:
+    """One hash over texts and their order."""
+    digest = hashlib.sha256()
+    for text in texts:
+        digest.update(hashlib.sha256(text.encode("utf-8")).digest())
+    return digest.hexdigest()
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The probes of a run, one record each, in order."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def trim_log(path: Path, step: int) -> None:
+    """Drops what a killed run logged after its last checkpoint, as those steps are run again."""
+    if path.exists():
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+        path.write_text("".join(kept), encoding="utf-8")
+
+
+def training_machine() -> str:
+    """The device that trains, in words."""
+    device = machine.device_name()
+    return device if device != "cpu" else f"{machine.cpu_model()}, {machine.n_cores()} cores"
+
+
+def write_record(
+    folder: Path,
+    recipe_name: str,
+    recipe: Recipe,
+    corpus: Mapping[str, Any],
+    *,
+    device: str,
+    n_workers: int,
+    compiled: bool,
+    versions: Mapping[str, str],
+) -> Path:
+    """Writes `pretraining.json` from the log and the weights that lie in `folder`.
+
+    `corpus` says what was read; tokens and seconds are those of the log's last line.
+    """
+    last = read_log(folder / LOG)[-1]
+    content = {
+        "recipe": recipe_name,
+        "machine": device,
+        "seconds": last["seconds"],
+        "tokens": last["tokens"],
+        "steps": last["step"],
+        "final": {key: value for key, value in last.items() if key.endswith(("loss", "_exact"))},
+        "n_parameters": count_parameters(folder / WEIGHTS),
+        "weights_bytes": (folder / WEIGHTS).stat().st_size,
+        "weights_sha256": sha256_file(folder / WEIGHTS),
+        "corpus": dict(corpus),
+        "n_loader_workers": n_workers,
+        "compiled": compiled,
+        "versions": {name: versions[name] for name in PACKAGES},
+        "settings": asdict(recipe),
+    }
+    return write_json(folder / RECORD, content)
+
+
+def count_parameters(weights: Path) -> int:
+    """The parameters of a safetensors file; tied matrices are stored, and counted, once."""
+    from safetensors import safe_open
+
+    with safe_open(weights, framework="pt") as file:
+        names = list(file.keys())
+        return sum(math.prod(file.get_slice(name).get_shape()) for name in names)

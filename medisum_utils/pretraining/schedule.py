@@ -1,0 +1,42 @@
+"""Where a run stands, and what follows from it alone: learning rate and times to probe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from medisum_utils.pretraining.recipe import Recipe, Stage
+
+
+@dataclass(slots=True)
+class Progress:
+    """Where a run stands; saved with each checkpoint. `block` is the next block of documents."""
+
+    stage: int = 0
+    block: int = 0
+    step: int = 0
+    tokens: int = 0
+    stage_tokens: int = 0
+    seconds: float = 0.0
+
+    def add(self, n_tokens: int) -> None:
+        """Counts one step of `n_tokens` and its block."""
+        self.step, self.block = self.step + 1, self.block + 1
+        self.tokens, self.stage_tokens = self.tokens + n_tokens, self.stage_tokens + n_tokens
+
+
+def learning_rate(recipe: Recipe, progress: Progress) -> float:
+    """Warm-up by steps, then constant; linear decay over the planned tokens still to come."""
+    warm = min(1.0, (progress.step + 1) / recipe.warmup_steps)
+    to_come = sum(s.n_tokens for s in recipe.stages[progress.stage :]) - progress.stage_tokens
+    decay = min(1.0, max(0.0, to_come) / (recipe.decay_share * recipe.n_tokens))
+    return recipe.learning_rate * warm * decay
+
+
+def probe_due(stage: Stage, stage_tokens: int, n_tokens: int) -> bool:
+    """True when the step of `n_tokens` that led to `stage_tokens` passed a time to probe.
+
+    By tokens, never by the clock: a probe may end a stage, and a run must not depend on the speed
+    of its machine.
+    """
+    every = stage.n_tokens / stage.n_probes
+    return stage_tokens // every > (stage_tokens - n_tokens) // every

@@ -1,0 +1,153 @@
+"""The splits that a profile trains and tests on, by the name of their source.
+
+    splits = load_source("mts-dialog")   # {"train": [Encounter, ...], "valid": ..., "test1": ...}
+
+Each split's name is that of its file in `data/processed/<profile>/`; training comes first, tests
+last, which is the order in which `splits.remove_leaks` drops copies.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from medisum_utils.corpora import (
+    ACI_BENCH,
+    MTS_DIALOG,
+    load_aci_bench,
+    load_mts_dialog,
+    load_own,
+)
+from medisum_utils.corpora_fetch import MIRROR_VARIABLE, corpora_sources, corpus_files
+from medisum_utils.encounter import Encounter, NoteSection
+from medisum_utils.runs import project_root, resolve
+from medisum_utils.splits import remove_leaks, split_encounters
+from medisum_utils.synthesis.casebook import FOLDER as CASEBOOK
+from medisum_utils.synthesis.encounters import SPLITS, generate
+from medisum_utils.synthesis.soap import HEADERS
+
+SYNTHETIC, ACI, MTS = "synthetic", "aci-bench", "mts-dialog"
+BOTH = f"{ACI}+{MTS}"
+CORPUS_HEADER = "section_header"  # key of `Encounter.meta`: MTS-Dialog's own header of the section
+
+Splits = dict[str, list[Encounter]]
+
+
+def load_source(
+    source: str, *, seed: int, sizes: Mapping[str, int], own_shares: Mapping[str, float]
+) -> Splits:
+    """Returns the splits of "synthetic", a corpus, both corpora, or a JSONL or CSV file.
+
+    `sizes` says how many encounters to generate for each of the generator's splits; `own_shares`
+    are the parts of a file that become train, valid and test, and sum to 1.
+
+    Raises: ValueError for an unknown source or a size below 1; what the loaders raise.
+    """
+    loaders = {ACI: load_aci_bench, MTS: mts_as_soap, BOTH: joined_corpora}
+    if source == SYNTHETIC:
+        return synthetic(sizes, seed)
+    if source in loaders:
+        return loaders[source]()
+    if Path(source).suffix.lower() not in (".jsonl", ".csv"):
+        known = ", ".join((SYNTHETIC, *loaders))
+        raise ValueError(f"expected {known}, or a path to a .jsonl or .csv file, got {source!r}")
+    parts = split_encounters(load_own(resolve(source)), own_shares, seed)
+    return {name: _labelled(encounters, name) for name, encounters in parts.items()}
+
+
+def synthetic(sizes: Mapping[str, int], seed: int) -> Splits:
+    """Generates each split; the same seed gives the same encounters, fewer are the first ones."""
+    if set(sizes) != set(SPLITS) or min(sizes.values()) < 1:
+        raise ValueError(f"expected at least 1 encounter for each of {SPLITS}, got {dict(sizes)}")
+    return {name: list(generate(sizes[name], seed=seed, split=name)) for name in SPLITS}
+
+
+def mts_as_soap() -> Splits:
+    """MTS-Dialog whose notes stand under the SOAP header to which their own header maps.
+
+    The corpus has one note section a dialogue. Its text becomes a note with one of the four
+    headers that every model here writes; the corpus's own header stays in `meta` under
+    `CORPUS_HEADER`, and the text is untouched.
+    """
+    splits = load_mts_dialog()
+    return {name: [_as_soap(one) for one in encounters] for name, encounters in splits.items()}
+
+
+def _as_soap(encounter: Encounter) -> Encounter:
+    (section,) = encounter.note
+    note = (NoteSection(HEADERS[section.soap], section.soap, section.text),)
+    return replace(encounter, note=note, meta={**encounter.meta, CORPUS_HEADER: section.header})
+
+
+def joined_corpora() -> Splits:
+    """Both corpora: train and valid joined, every official test apart (aci_test1, mts_test1, ...).
+
+    ACI-Bench notes keep their own headers, which its published evaluation reads.
+    """
+    corpora = {"aci": load_aci_bench(), "mts": mts_as_soap()}
+    joined: Splits = {
+        name: [one for splits in corpora.values() for one in splits.pop(name)]
+        for name in ("train", "valid")
+    }
+    for corpus, splits in corpora.items():
+        for name, encounters in splits.items():
+            joined[f"{corpus}_{name}"] = _labelled(encounters, f"{corpus}_{name}")
+    n_official = {name: len(tests) for name, tests in joined.items() if name != "train"}
+    kept = remove_leaks(joined)[0]
+    changed = [name for name, n in n_official.items() if len(kept[name]) != n]
+    if changed:
+        raise ValueError(f"expected copies in train only, got some in {', '.join(changed)}")
+    return kept
+
+
+def _labelled(encounters: Iterable[Encounter], split: str) -> list[Encounter]:
+    return [replace(encounter, split=split) for encounter in encounters]
+
+
+def is_at_hand(corpus: str) -> bool:
+    """True where a corpus can be read without a download: in the mirror folder or `data/raw`.
+
+    Raises: ValueError for an unknown corpus.
+    """
+    table = corpora_sources()
+    rows = table[table["corpus"] == corpus].to_dict("records")
+    if not rows:
+        known = ", ".join(sorted(table["corpus"].unique()))
+        raise ValueError(f"expected one of the corpora {known}, got {corpus!r}")
+    mirror = os.environ.get(MIRROR_VARIABLE)
+    folder = Path(mirror).expanduser() if mirror else project_root() / "data" / "raw"
+    return all((folder / row["repository"] / row["path"]).is_file() for row in rows)
+
+
+def source_files(source: str) -> list[Path]:
+    """The files that a source is read from, downloaded where they are not at hand.
+
+    For synthetic encounters it is the folder of the casebook's word lists.
+    """
+    if source == SYNTHETIC:
+        return [CASEBOOK]
+    if source in (ACI, MTS, BOTH):
+        return [path for corpus in source.split("+") for path in corpus_files(corpus).values()]
+    return [resolve(source)]
+
+
+def official_counts(source: str) -> dict[str, int]:
+    """How many encounters the authors' own splits have, {} for data that has none.
+
+    The loaders hold the files against these; training is less where copies were dropped.
+    """
+    files = {ACI: ACI_BENCH, MTS: MTS_DIALOG}
+    if source in files:
+        return {name: n for name, (_, n) in files[source].items()}
+    if source != BOTH:
+        return {}
+    counts = {
+        name: sum(splits[name][1] for splits in files.values()) for name in ("train", "valid")
+    }
+    for corpus, splits in files.items():
+        prefix = corpus.partition("-")[0]
+        tests = {name: n for name, (_, n) in splits.items() if name not in counts}
+        counts |= {f"{prefix}_{name}": n for name, n in tests.items()}
+    return counts

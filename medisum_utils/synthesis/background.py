@@ -1,0 +1,146 @@
+"""The second part of a visit: history, medicines, allergies, family and habits, topic by topic."""
+
+from __future__ import annotations
+
+from medisum_utils.synthesis.casebook import Term
+from medisum_utils.synthesis.cases import Prescription
+from medisum_utils.synthesis.dialogue import Key, Script, prescription_keys
+from medisum_utils.synthesis.soap import NONE_LINES
+from medisum_utils.synthesis.speech import bare_verb
+
+
+def denied_topic(script: Script, topic: str) -> None:
+    """A whole topic asked about and denied."""
+    keys = [("denial", NONE_LINES[topic][1])]
+    script.doctor(f"ask_{topic}", keys)
+    script.patient("none_topic", keys)
+
+
+def _history(script: Script, ask: str, kind: str, terms: list[Term], answer: str) -> None:
+    script.doctor(ask)
+    for term in terms:
+        phrase, needs_echo = script.spoken(term)
+        keys = [(kind, term.term)]
+        script.patient(answer, [] if needs_echo else keys, x=phrase)
+        if needs_echo:
+            script.echo(term.term, keys)
+
+
+def conditions(script: Script) -> None:
+    """Past conditions, told by the patient or known from the chart alone."""
+    terms = script.case.conditions
+    if script.rng.random() < 0.35:
+        for term in terms:
+            script.doctor("chart_condition", [("condition", term.term)], x=term.term)
+            script.patient("yes")
+    elif len(terms) == 2 and script.rng.random() < 0.4:
+        keys = [("condition", term.term) for term in terms]
+        script.doctor("ask_conditions")
+        script.patient("conditions_two", keys, x=terms[0].term, y=terms[1].term)
+    else:
+        _history(script, "ask_conditions", "condition", terms, "conditions")
+
+
+def surgeries(script: Script) -> None:
+    _history(script, "ask_surgeries", "surgery", script.case.surgeries, "surgery")
+
+
+def medicines(script: Script) -> None:
+    script.doctor("ask_medicines")
+    for item in script.case.medicines:
+        _medicine(script, item)
+
+
+def _medicine(script: Script, item: Prescription) -> None:
+    voices, rng = script.voices, script.rng
+    keys = prescription_keys("medicine", item)
+    if not item.dose:
+        script.patient("medicine", keys, x=item.name)
+        if rng.random() < 0.5:
+            script.unanswered("ask_dose")
+        return
+    dose = voices.quantity(item.dose)
+    slots = {"dose": dose, "freq": frequency_text(script, item)}
+    draw = rng.random()
+    if draw < 0.15:
+        script.doctor("chart_medicine", keys, x=item.name, **slots)
+        script.patient("yes")
+    elif draw < 0.5:
+        script.patient("medicine_full", keys, x=item.name, **slots)
+    elif draw < 0.9:
+        script.patient("medicine", keys[:1], x=item.name)
+        script.doctor("ask_dose")
+        script.patient("dose_freq", keys[1:], **slots)
+    else:
+        _corrected_dose(script, item, keys, slots)
+
+
+def _corrected_dose(script: Script, item: Prescription, keys: list[Key], slots: dict) -> None:
+    others = [
+        d for d in script.book.medicines[item.name].doses if not item.dose.startswith(d + " ")
+    ]
+    unit = item.dose.partition(" ")[2]
+    wrong = f"{script.rng.choice(others)} {unit}" if others else ""
+    if not wrong:
+        script.patient("medicine_full", keys, x=item.name, **slots)
+        return
+    said_wrong = {"dose": wrong, "freq": slots["freq"]}
+    script.patient("medicine_full", [keys[0], *keys[2:]], x=item.name, **said_wrong)
+    script.corrections.append(
+        lambda: script.patient("correct_dose", [keys[1]], x=item.name, w=wrong, dose=slots["dose"])
+    )
+
+
+def frequency_text(script: Script, item: Prescription) -> str:
+    """Route and frequency as spoken; by mouth goes without saying."""
+    spoken = script.voices.frequency(item.frequency)
+    return f"{item.route} {spoken}".strip()
+
+
+def allergies(script: Script) -> None:
+    script.doctor("ask_allergies")
+    for allergen, reaction in script.case.allergies:
+        text = f"{allergen} causing {reaction}" if reaction else allergen
+        keys = [("allergy", text)]
+        if not reaction:
+            script.patient("allergy", keys, x=allergen)
+        elif script.rng.random() < 0.5:
+            script.patient("allergy_full", keys, x=allergen, y=reaction)
+        else:
+            script.patient("allergy", keys, x=allergen)
+            script.doctor("ask_reaction")
+            script.patient("reaction", keys, y=reaction)
+
+
+def family(script: Script) -> None:
+    script.doctor("ask_family")
+    for relative, condition in script.case.family:
+        keys = [("family", f"{relative} with {condition}")]
+        script.patient("family", keys, x=relative, y=condition)
+
+
+def social(script: Script) -> None:
+    if script.rng.random() < 0.2:
+        script.doctor("ask_social")
+    for habit, text in script.case.social.items():
+        _habit(script, habit, text)
+
+
+def _habit(script: Script, habit: str, text: str) -> None:
+    keys = [("social", text)]
+    script.doctor(f"ask_{habit}")
+    digits = "".join(ch for ch in text if ch.isdigit())
+    number = script.voices.number(digits) if digits else ""
+    if habit == "smoking":
+        form = {"s": "smokes", "n": "never_smoked", "q": "quit"}[text[0]]
+        script.patient(form, keys, n=number)
+    elif habit == "alcohol":
+        script.patient("drinks" if digits else "no_alcohol", keys, n=number)
+    elif habit == "work":
+        script.patient("work", keys, x=text.removeprefix("works as "))
+    elif habit == "living":
+        script.patient("living", keys, x=text.removeprefix("lives "))
+    elif script.voices.p_relative:
+        script.say("patient", f"I {bare_verb(text)}.", keys)
+    else:
+        script.patient("exercise", keys, x=bare_verb(text))

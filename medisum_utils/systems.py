@@ -1,0 +1,275 @@
+"""What 04 compares, baselines first: who writes the notes, and the files that keep them.
+
+- copy: the dialogue itself, handed in as the note;
+- nearest: the note of the training encounter whose dialogue is most like this one (TF-IDF cosine);
+- base: the base model in NF4, dequantised, asked with the adapter's prompt but without the adapter;
+- finetuned: the same weights with the adapter merged in.
+"""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from medisum_utils import runs
+from medisum_utils.encounter import Encounter
+from medisum_utils.generation import Generated, generate_notes
+from medisum_utils.hub import find_base
+from medisum_utils.model import (
+    ADAPTER_FILES,
+    load_base,
+    load_tokenizer,
+    merge,
+    pick_device,
+    require_adapter,
+)
+from medisum_utils.prompt import PROMPT_FILE, Renderer
+from medisum_utils.splits import normalise
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+    from transformers import PreTrainedModel
+
+MODEL_SYSTEMS = ("base", "finetuned")
+SYSTEMS = ("copy", "nearest", *MODEL_SYSTEMS)
+DTYPES = {"cpu": "float32", "cuda": "bfloat16"}  # in fp32 a note does not depend on its batch
+
+# What may change a note beside data and weights; a change of any makes old notes stale.
+_CODE = ("generation.py", "model.py", "prompt.py")
+_PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "tokenizers")
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """One system's notes for a split, in the encounters' order.
+
+    `seconds` is the decoding time without loading the model, of the run that wrote them; `reused`
+    says that it was an earlier one.
+    """
+
+    notes: tuple[Generated, ...]
+    seconds: float
+    reused: bool = False
+
+    @property
+    def texts(self) -> list[str]:
+        """The notes' texts."""
+        return [note.text for note in self.notes]
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens written in all."""
+        return sum(note.n_tokens for note in self.notes)
+
+    @property
+    def n_unfinished(self) -> int:
+        """Notes that reached the token limit."""
+        return sum(not note.finished for note in self.notes)
+
+
+def copied(encounters: Sequence[Encounter]) -> list[str]:
+    """The dialogue of each encounter, as if it were the note."""
+    return [encounter.dialogue_text for encounter in encounters]
+
+
+def nearest_notes(
+    train: Sequence[Encounter], encounters: Sequence[Encounter]
+) -> tuple[list[str], list[float]]:
+    """For each encounter the note of the most similar training dialogue, and their cosine.
+
+    Words are lower-case without punctuation; the weight of one is (1 + log tf) times
+    (1 + log((1 + n) / (1 + df))), with its document frequency df in the n training dialogues. The
+    first of equals wins.
+
+    Raises: ValueError without training encounters.
+    Source: scikit-learn's TfidfVectorizer(sublinear_tf=True), whose weights these are.
+    """
+    if not train:
+        raise ValueError("expected training encounters to take notes from, got none")
+    words = [normalise(encounter.dialogue_text).split() for encounter in train]
+    columns = {word: i for i, word in enumerate(dict.fromkeys(w for text in words for w in text))}
+    found = np.bincount([columns[w] for text in words for w in set(text)], minlength=len(columns))
+    rarity = np.log((1 + len(train)) / (1 + found)) + 1.0
+    asked = [normalise(encounter.dialogue_text).split() for encounter in encounters]
+    cosine = _tf_idf(asked, columns, rarity) @ _tf_idf(words, columns, rarity).T
+    best = np.asarray(cosine.argmax(axis=1)).ravel()
+    similarity = [float(cosine[i, j]) for i, j in enumerate(best)]
+    return [train[j].note_text for j in best], similarity
+
+
+def _tf_idf(
+    texts: Sequence[Sequence[str]], columns: Mapping[str, int], rarity: np.ndarray
+) -> csr_matrix:
+    """Rows of length 1, (texts, words of the training dialogues); other words are left out."""
+    from scipy.sparse import csr_matrix
+
+    values: list[float] = []
+    places: list[int] = []
+    ends = [0]
+    for text in texts:
+        counts = {columns[word]: n for word, n in Counter(text).items() if word in columns}
+        row = np.array([(1 + np.log(n)) * rarity[j] for j, n in counts.items()])
+        values += (row / np.linalg.norm(row)).tolist() if row.size else []
+        places += counts
+        ends.append(len(places))
+    return csr_matrix((values, places, ends), shape=(len(texts), len(columns)))
+
+
+class ModelSystem:
+    """One of `MODEL_SYSTEMS`; the model is loaded when the first note has to be written.
+
+    Raises: FileNotFoundError for a missing adapter or base, though notes of them be kept.
+    """
+
+    def __init__(
+        self, system: str, base: str, adapter: Path, *, max_new_tokens: int, batch_size: int
+    ) -> None:
+        if system not in MODEL_SYSTEMS:
+            raise ValueError(f"expected one of {MODEL_SYSTEMS}, got {system!r}")
+        self.system, self.base = system, base
+        self.adapter = require_adapter(adapter)
+        self.max_new_tokens, self.batch_size = max_new_tokens, batch_size
+        self.device = pick_device()
+        self.renderer = Renderer.load(self.adapter, load_tokenizer(base))
+        self._model: PreTrainedModel | None = None
+
+    def load(self) -> PreTrainedModel:
+        """The model in the dtype of its device, from the NF4 weights that the adapter saw."""
+        if self._model is None:
+            dtype = DTYPES[self.device]
+            if self.system == "base":
+                model = load_base(self.base, device=self.device, dtype=dtype)
+                self._model = model.dequantize(dtype=model.dtype).eval()
+            else:  # merged on the CPU: 8B weights in fp32 do not fit beside each other on a GPU
+                self._model = merge(self.base, self.adapter, dtype=dtype).to(self.device)
+        return self._model
+
+    def close(self) -> None:
+        """Gives the model's memory back."""
+        self._model = None
+        gc.collect()
+
+    def write(self, encounters: Sequence[Encounter], path: Path, show_progress: bool) -> Written:
+        """Notes for the encounters, kept in `path`; kept ones are taken if nothing has changed."""
+        key = self.key(encounters)
+        ids = [encounter.id for encounter in encounters]
+        kept = read_written(path, key, ids)
+        if kept is not None:
+            return kept
+        model = self.load()
+        started = time.perf_counter()
+        notes = generate_notes(
+            model,
+            self.renderer,
+            copied(encounters),
+            max_new_tokens=self.max_new_tokens,
+            batch_size=self.batch_size,
+            max_prompt_tokens=model.config.max_position_embeddings - self.max_new_tokens,
+            show_progress=show_progress,
+        )
+        written = Written(tuple(notes), time.perf_counter() - started)
+        keep_written(path, key, ids, written)
+        return written
+
+    def key(self, encounters: Sequence[Encounter]) -> dict[str, Any]:
+        """All that the notes depend on, as hashes and values."""
+        files = (PROMPT_FILE, *(ADAPTER_FILES if self.system == "finetuned" else ()))
+        texts = "\0".join(part for e in encounters for part in (e.id, e.dialogue_text))
+        installed = runs.versions()
+        return {
+            "system": self.system,
+            "base": base_digest(self.base),
+            "adapter": {name: runs.sha256_file(self.adapter / name) for name in files},
+            "dialogues": hashlib.sha256(texts.encode()).hexdigest(),
+            "max_new_tokens": self.max_new_tokens,
+            "batch_size": self.batch_size,
+            "device": self.device,
+            "versions": {name: installed.get(name) for name in _PACKAGES},
+            "code": {name: runs.sha256_file(Path(__file__).with_name(name)) for name in _CODE},
+        }
+
+
+def base_digest(base: str) -> str:
+    """The SHA-256 over a local base's configuration, weights and tokenizer; of a hub's, its name.
+
+    Raises: see `find_base`.
+    """
+    folder = Path(find_base(base))
+    if not folder.is_dir():
+        return base
+    names = ("config.json", "tokenizer.json", "*.safetensors")
+    files = sorted(path for name in names for path in folder.glob(name))
+    lines = "".join(f"{runs.sha256_file(path)}  {path.name}\n" for path in files)
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def keep_written(path: Path, key: Mapping[str, Any], ids: Sequence[str], written: Written) -> None:
+    """Writes the notes as JSON Lines and, last, what they depend on beside them (`.json`)."""
+    beside = path.with_suffix(".json")
+    beside.unlink(missing_ok=True)
+    _write_rows(
+        path, [{"id": i, **asdict(note)} for i, note in zip(ids, written.notes, strict=True)]
+    )
+    entry = {"key": key, "sha256": runs.sha256_file(path), "seconds": written.seconds}
+    runs.write_json(beside, entry)
+
+
+def keep_texts(path: Path, ids: Sequence[str], texts: Sequence[str]) -> None:
+    """Writes notes that no model wrote as JSON Lines; they are quicker made than checked."""
+    _write_rows(path, [{"id": i, "text": text} for i, text in zip(ids, texts, strict=True)])
+
+
+def _write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    partial.write_text("".join(lines), encoding="utf-8")
+    partial.replace(path)
+
+
+def read_written(path: Path, key: Mapping[str, Any], ids: Sequence[str]) -> Written | None:
+    """The kept notes if they depend on exactly `key` and are unchanged, else None."""
+    beside = path.with_suffix(".json")
+    if not (path.is_file() and beside.is_file()):
+        return None
+    entry = json.loads(beside.read_text(encoding="utf-8"))
+    if entry["key"] != json.loads(json.dumps(key)) or entry["sha256"] != runs.sha256_file(path):
+        return None
+    with path.open(encoding="utf-8") as file:
+        rows = [json.loads(line) for line in file]
+    if [row.pop("id") for row in rows] != list(ids):
+        return None
+    return Written(tuple(Generated(**row) for row in rows), entry["seconds"], reused=True)
+
+
+def write_all(
+    make: Callable[[str], ModelSystem],
+    splits: Mapping[str, Sequence[Encounter]],
+    folder: str | os.PathLike,
+    *,
+    n_base: int = 0,
+    show_progress: bool = False,
+) -> dict[str, dict[str, Written]]:
+    """The notes of both `MODEL_SYSTEMS`, by split and system, one model in memory at a time.
+
+    The base writes the first `n_base` notes of each split, 0 for all.
+    """
+    result: dict[str, dict[str, Written]] = {split: {} for split in splits}
+    for system in MODEL_SYSTEMS:
+        writer = make(system)
+        for split, encounters in splits.items():
+            n = n_base if system == "base" and n_base else len(encounters)
+            path = Path(folder) / f"{split}_{system}.jsonl"
+            result[split][system] = writer.write(encounters[:n], path, show_progress)
+        writer.close()
+    return result

@@ -1,0 +1,415 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 03 QLoRA: does the base learn to turn a dialogue into a note?
+#
+# QLoRA ([arXiv:2305.14314](https://arxiv.org/abs/2305.14314)) keeps the base model frozen in 4-bit
+# weights and trains two thin matrices beside each linear layer. Here it runs on the examples of 02,
+# through `transformers`, `peft`, `trl` and `bitsandbytes`, on a CPU the same way as on a GPU.
+
+# %% tags=["parameters"]
+profile = "tiny"  # whose examples; the adapter goes to models/<profile>/
+seed = 17  # adapter's first weights, order of the examples
+base_model = "models/medisum-tiny-base"  # hub name or path, the one of 02
+device = "auto"  # cpu, cuda, or auto: a GPU where there is one
+lora_rank = 16  # r; QLoRA found it to matter little once all layers have adapters (section 4)
+lora_alpha = 32  # the update is scaled by alpha / r
+learning_rate = 1.0e-3  # QLoRA: 2.0e-4 at 7B and 13B (table 9); a small base takes more
+n_epochs = 1.0  # times every example is seen
+batch_size = 8  # examples at once, of like length
+n_accumulation = 1  # batches before each step of the optimiser
+n_validations = 5  # evenly spread; after each the weights are saved
+n_valid = 64  # validation examples used each time
+checkpoint_activations = False  # true: less memory for about 1.5 times the work
+bf16 = True  # matrix products in bfloat16; loss, norms and adapter stay fp32
+resume = False  # true: go on from the newest complete checkpoint
+
+# %%
+import math
+import shutil
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from IPython.display import Markdown, display
+
+from medisum_utils import clutter, figures, runs
+
+clutter.silence_known_clutter()
+figures.use_style()
+
+# %%
+import torch
+from peft import LoraConfig
+from transformers import PrinterCallback
+from trl import SFTTrainer
+
+from medisum_utils import model as models
+from medisum_utils import training
+from medisum_utils.prompt import Renderer
+from medisum_utils.rendered import read_rendered
+
+runs.seed_everything(seed)
+
+# %% [markdown]
+# ## The answer first
+#
+# The sentence below is filled in by the last cells, from what was measured.
+
+# %%
+answer = display(Markdown("*Being trained.*"), display_id=True)
+
+# %% [markdown]
+# ## What is needed
+#
+# The rendered examples of 02. The renderer is made from what 02 saved, so that nobody can train on
+# one prompt and serve another.
+
+# %%
+rendered = runs.processed_dir(profile) / "rendered"
+inputs = [
+    runs.require(rendered / name, "02_format")
+    for name in ("train.jsonl", "valid.jsonl", "prompt.json")
+]
+train = read_rendered(inputs[0])
+valid = read_rendered(inputs[1])[:n_valid]
+tokenizer = models.load_tokenizer(base_model)
+renderer = Renderer.load(rendered, tokenizer)
+
+# %% [markdown]
+# Is the machine large enough? That is asked now, not an hour into the run. The floor is the weights
+# of the base; activations, gradients, the adapter and the libraries come on top.
+
+# %%
+device = models.pick_device(device)
+dtype = "bfloat16" if device == "cuda" else "float32"  # of what is not quantised
+adapter = runs.adapter_dir(profile)
+weights_gib = models.weights_gib(models.load_config(base_model), dtype=dtype)
+models.check_resources(
+    device,
+    memory_gib=2.0 + (0.0 if device == "cuda" else 4 * weights_gib),
+    gpu_memory_gib=1.0 + 1.5 * weights_gib,
+    disk_gib=1.0,
+    path=adapter,
+)
+
+# %%
+step = runs.start(
+    "03_qlora_train",
+    profile,
+    parameters={
+        "seed": seed,
+        "base_model": base_model,
+        "lora_rank": lora_rank,
+        "lora_alpha": lora_alpha,
+        "learning_rate": learning_rate,
+        "n_epochs": n_epochs,
+        "batch_size": batch_size,
+        "n_accumulation": n_accumulation,
+        "n_validations": n_validations,
+        "n_valid": n_valid,
+        "checkpoint_activations": checkpoint_activations,
+        "bf16": bf16,
+        "resume": resume,
+    },
+    inputs=inputs,
+)
+
+# %% [markdown]
+# ## The base, in four bits
+#
+# NF4 stores each weight as one of 16 values, spaced so that normally distributed weights fall
+# evenly on them; the scales of the blocks are quantised once more. Embeddings, norms and head stay
+# as they are.
+
+# %%
+base = models.load_base(base_model, device=device, dtype=dtype)
+base.config.use_cache = False  # a cache is for writing, not for training
+sizes = {
+    "parameters, millions": sum(
+        math.prod(getattr(getattr(p, "quant_state", None), "shape", p.shape))
+        for p in base.parameters()
+    )
+    / 1e6,
+    "weights in memory, MiB": weights_gib * 1024,
+    "layers": base.config.num_hidden_layers,
+    "hidden size": base.config.hidden_size,
+    "vocabulary": base.config.vocab_size,
+}
+pd.DataFrame({"base": sizes}).round(2)
+
+# %% [markdown]
+# ## The adapter
+#
+# Beside each frozen matrix W stand B A, of rank r: the layer computes W x + (alpha / r) B A x. B
+# begins as zero, so that training starts exactly at the base. All linear layers of the blocks get
+# one, which mattered most in QLoRA's own comparison (its figure 2). No dropout: it is not needed
+# for one or few passes, and without it the layers run faster.
+
+# %%
+lora = LoraConfig(
+    r=lora_rank,
+    lora_alpha=lora_alpha,
+    target_modules="all-linear",  # every linear layer except the head
+    lora_dropout=0.0,
+    bias="none",
+    task_type="CAUSAL_LM",
+)
+
+# %% [markdown]
+# ## The schedule
+#
+# Validation happens at even distances and at the end; each time the adapter is saved, and the one
+# with the lowest validation loss is kept. The learning rate rises for a few steps, then falls along
+# a cosine to zero.
+
+# %%
+examples_per_step = batch_size * n_accumulation
+validate_every = max(1, round(n_epochs * len(train) / examples_per_step / n_validations))
+n_steps = validate_every * n_validations
+choices = {
+    "max_steps": n_steps,
+    "per_device_train_batch_size": batch_size,
+    "gradient_accumulation_steps": n_accumulation,
+    "learning_rate": learning_rate,
+    "lr_scheduler_type": "cosine",
+    "warmup_steps": max(1, round(0.05 * n_steps)),
+    "max_grad_norm": 1.0,
+    "weight_decay": 0.0,
+    "train_sampling_strategy": "group_by_length",  # little padding
+    "bf16": bf16,
+    "activation_checkpointing": checkpoint_activations,
+    "logging_steps": max(1, n_steps // 50),
+}
+
+# %%
+saving = {
+    "eval_strategy": "steps",
+    "eval_steps": validate_every,
+    "per_device_eval_batch_size": batch_size,
+    "save_steps": validate_every,
+    "save_total_limit": 2,  # the newest and the best
+    "load_best_model_at_end": True,
+    "metric_for_best_model": "eval_loss",
+    "greater_is_better": False,
+    "seed": seed,
+}
+checkpoints = adapter / "checkpoints"
+config = training.default_sft_config(checkpoints, device, **choices, **saving)
+pd.DataFrame({"choice": {**choices, **saving}}).rename_axis("SFTConfig")
+
+# %% [markdown]
+# ## The trainer
+#
+# The examples go in as token ids with labels: nothing is tokenised a second time. A loss that is no
+# number stops the run, and the losses go to a file as they come.
+
+# %%
+clock = training.StepClock()
+log_path = adapter / "train_log.jsonl"
+trainer = SFTTrainer(
+    model=base,
+    args=config,
+    train_dataset=training.to_dataset(train),
+    eval_dataset=training.to_dataset(valid),
+    processing_class=tokenizer,
+    peft_config=lora,
+    callbacks=[training.StopOnNonFinite(), training.LossLog(log_path), clock],
+)
+trainer.remove_callback(PrinterCallback)  # the log file and the figure say the same, better
+n_trainable = training.cast_trainable_to_fp32(trainer.model)  # trl: bf16, and resumed runs diverge
+training.drop_right_padding_mask(trainer.model)  # the same loss, sooner
+
+# %% [markdown]
+# Does the trainer hold what 02 handed over? Rows that lose their labels on the way would be dropped
+# without a word. So every row, token and label is counted again inside the trainer:
+
+# %%
+counted = training.check_supervision(trainer, train, valid)
+assert trainer.accelerator.num_processes == 1, "this notebook trains in one process"
+counts = pd.DataFrame(counted).T
+counts["supervised (%)"] = (100 * counts["n_label_tokens"] / counts["n_tokens"]).round(1)
+counts
+
+# %% [markdown]
+# And one batch, as it reaches the model: as many tokens bear a label as the note has, and the last
+# of them is the end of turn.
+
+# %%
+batch = next(iter(trainer.get_eval_dataloader()))
+supervised = batch["labels"][0] != training.IGNORED
+assert batch["input_ids"][0][supervised][-1] == renderer.stop_ids[0]
+assert supervised.sum() == valid[0].n_completion_tokens
+display(
+    Markdown(
+        f"The first validation example has {supervised.numel()} positions; {int(supervised.sum())} "
+        f"bear a label, from position {int(supervised.nonzero()[0])} on."
+    )
+)
+
+# %% [markdown]
+# ## Before training
+#
+# The validation loss of the base with an adapter that is still zero: the base itself.
+
+# %%
+loss_before = trainer.evaluate()["eval_loss"]
+display(Markdown(f"Validation loss of the base: **{loss_before:.3f}** nats per token of a note."))
+
+# %% [markdown]
+# ## Training
+#
+# An adapter of an earlier run is taken away first: if this run fails, 04 must find none rather than
+# an old one. `resume` goes on from the newest checkpoint that was written to its end.
+
+# %%
+for name in models.ADAPTER_FILES:
+    (adapter / name).unlink(missing_ok=True)
+newest = training.newest_complete_checkpoint(checkpoints) if resume else None
+if not resume:
+    shutil.rmtree(checkpoints, ignore_errors=True)
+result = trainer.train(resume_from_checkpoint=str(newest) if newest else None)
+assert trainer.state.global_step == n_steps
+
+# %%
+best = training.describe_best(trainer)
+training.save_adapter(trainer, adapter, renderer, base_model)
+log = pd.DataFrame(training.read_log(log_path))
+train_loss = log.dropna(subset=["loss"]) if "loss" in log else log.iloc[:0]
+valid_loss = log.dropna(subset=["eval_loss"])
+final_loss = valid_loss["eval_loss"].iloc[-1]
+
+# %% [markdown]
+# ## Did it learn?
+#
+# Both curves fall together while the model learns what carries over; where the validation loss
+# turns up while the training loss still falls, it learns the training notes by heart.
+
+# %%
+fig, axis = plt.subplots()
+axis.plot(
+    train_loss["step"], train_loss["loss"], color=figures.colour_of("train"), label="training"
+)
+axis.plot(
+    [0, *valid_loss["step"]],
+    [loss_before, *valid_loss["eval_loss"]],
+    color=figures.colour_of("valid"),
+    marker=figures.marker_of("valid"),
+    linestyle="--",
+    label=f"validation (n = {len(valid)})",
+)
+axis.annotate(
+    "kept",
+    (best["best_step"], best["best_eval_loss"]),
+    xytext=(0, 14),
+    textcoords="offset points",
+    ha="center",
+    arrowprops={"arrowstyle": "-"},
+)
+axis.set(xlabel=f"step (of {examples_per_step} examples)", ylabel="loss (nats per note token)")
+axis.set_title(f"Validation loss: {loss_before:.2f} at first, {best['best_eval_loss']:.2f} at best")
+axis.legend()
+figures.save(fig, profile, "03_loss")
+plt.show()
+
+# %% [markdown]
+# Every validation, with the perplexity (how many tokens the model hesitates between) and the share
+# of note tokens that it would have written itself, given the right ones before:
+
+# %%
+table = valid_loss[["step", "eval_loss", "eval_mean_token_accuracy"]].copy()
+table["perplexity"] = table["eval_loss"].map(math.exp)
+table["kept"] = ["yes" if s == best["best_step"] else "" for s in table["step"]]
+table.set_index("step").round(3)
+
+# %% [markdown]
+# ## What it cost
+#
+# Training time counts the optimiser's steps alone; validating and saving come on top.
+
+# %%
+resumed_at = int(newest.name.removeprefix("checkpoint-")) if newest else 0
+n_tokens = int(log.loc[log["step"] > resumed_at, "num_tokens"].max())  # counted per session
+tokens_per_s = n_tokens / clock.seconds
+adapter_mib = (adapter / "adapter_model.safetensors").stat().st_size / 2**20
+cost = {
+    "trained weights": f"{n_trainable:,}",
+    "of the base's weights (%)": f"{n_trainable / sizes['parameters, millions'] / 1e4:.2f}",
+    "adapter on disk (MiB)": f"{adapter_mib:.1f}",
+    "steps in this session": f"{clock.n_steps:,} of {n_steps:,}",
+    "tokens read": f"{n_tokens:,}",
+    "training (s)": f"{clock.seconds:.1f}",
+    "tokens per second": f"{tokens_per_s:,.0f}",
+    "with validation and saving (s)": f"{result.metrics['train_runtime']:.1f}",
+}
+pd.DataFrame({"value": cost})
+
+# %%
+answer.update(
+    Markdown(
+        f"**Yes, as far as the loss can say: on {len(valid)} validation notes it falls from "
+        f"{loss_before:.3f} to {best['best_eval_loss']:.3f} nats per token** "
+        f"(perplexity {math.exp(loss_before):.1f} to {math.exp(best['best_eval_loss']):.2f}), "
+        f"after {best['best_step']} of {n_steps} steps. {n_trainable:,} weights were trained on "
+        f"{n_tokens:,} tokens at {tokens_per_s:,.0f} tokens per second on {device}. "
+        "Whether the notes are right is for 04 to say."
+        if best["best_eval_loss"] < loss_before
+        else f"**No: the validation loss went from {loss_before:.3f} to "
+        f"{best['best_eval_loss']:.3f}.** The adapter made the base worse on {len(valid)} notes."
+    )
+)
+
+# %% [markdown]
+# ## Limits
+#
+# What these curves do not show, and what this run missed:
+
+# %%
+after_best = final_loss - best["best_eval_loss"]
+clipped = (train_loss["grad_norm"] > config.max_grad_norm).mean() if len(train_loss) else 0.0
+display(
+    Markdown(
+        "- A loss scores each token given the right ones before it. A note that is written freely "
+        "goes on from its own mistakes, and one wrong dose hardly moves the mean.\n"
+        f"- The last validation loss is {after_best:.3f} above the one kept"
+        f"{': the run was not too long' if after_best < 0.005 else ', so the run overfits late'}.\n"
+        f"- In {100 * clipped:.0f}% of the logged steps the gradient was clipped to "
+        f"{config.max_grad_norm:g}.\n"
+        f"- Validation used {len(valid)} examples; its choice of a checkpoint is as coarse as "
+        f"{n_validations} looks can be."
+    )
+)
+
+# %% [markdown]
+# ## Versions, time and memory
+
+# %%
+entry = step.finish(
+    outputs=[adapter / name for name in (*models.ADAPTER_FILES, "prompt.json", log_path.name)],
+    n_trainable=n_trainable,
+    counted=counted,
+    loss_before=loss_before,
+    **best,
+    final_eval_loss=final_loss,
+    n_steps=n_steps,
+    resumed_from=newest.name if newest else None,
+    tokens_per_s=round(tokens_per_s, 1),
+    training_s=round(clock.seconds, 1),
+)
+display(
+    Markdown(
+        f"The notebook took {entry['seconds']:.0f} s on {torch.get_num_threads()} threads; peak "
+        f"memory {entry['peak_memory_gib']:.2f} GiB."
+    )
+)
+runs.environment_table()

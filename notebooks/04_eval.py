@@ -1,0 +1,514 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 04 Evaluation: how good are the notes, and against what?
+#
+# This notebook lets the fine-tuned model write the notes of held-out encounters, greedily, and
+# scores them beside three baselines: the dialogue handed in as the note, the note of the most
+# similar training encounter, and the base model without the adapter. Overlap of words (ROUGE) is
+# one half of the answer; which facts are right, left out or made up is the other.
+
+# %% tags=["parameters"]
+profile = "tiny"  # whose adapter is judged: models/<profile>/
+seed = 17  # of the bootstrap, and of what is drawn to be shown
+base_model = ""  # hub name or path; empty: the base that the adapter was trained on
+test_splits: str = "test,test_unseen"  # files of data/processed/<profile>/, never read before
+n_test = 200  # encounters of each split, the first ones; 0 takes all
+n_base = 0  # how many of them the base without adapter writes too; 0 takes all
+max_new_tokens = 512  # longest note, tokens
+batch_size = 16  # notes written at once
+n_worst = 5  # worst notes shown in full
+n_examples = 12  # omissions and inventions shown
+show_text = True  # false: no dialogue and no note appears in this report
+show_progress = False  # true: a bar in the terminal while notes are written
+
+# %%
+import functools
+
+import matplotlib.pyplot as plt
+import numpy as np
+from IPython.display import HTML, Markdown, display
+
+from medisum_utils import (
+    calibration,
+    evaluation,
+    evaluation_figures,
+    figures,
+    note_views,
+    published,
+    runs,
+    systems,
+)
+from medisum_utils import evaluation_tables as tables
+from medisum_utils.encounter import read_jsonl
+from medisum_utils.metrics import interval
+from medisum_utils.quiet import silence_clutter
+from medisum_utils.serving.writer import trained_base
+
+figures.use_style()
+runs.seed_everything(seed)
+silence_clutter()
+
+# %% [markdown]
+# ## The answer first
+#
+# The sentences below are filled in by a later cell, from what was measured.
+
+# %%
+answer = display(Markdown("*Being measured.*"), display_id=True)
+
+# %% [markdown]
+# ## What is needed
+#
+# The adapter of 03, the base it was trained on, and the splits of 01. If one is missing, this
+# stops here and says which notebook makes it. The old result goes first: `metrics.json` is there
+# only if this notebook came to its end with these very files.
+
+# %%
+metrics_path = runs.report_dir(profile) / "metrics.json"
+metrics_path.unlink(missing_ok=True)
+adapter = runs.require(runs.adapter_dir(profile), "03_qlora_train")
+adapter_file = runs.require(adapter / "adapter_model.safetensors", "03_qlora_train")
+names = [name.strip() for name in test_splits.split(",")]
+paths = {name: runs.processed_dir(profile) / f"{name}.jsonl" for name in ["train", *names]}
+for path in paths.values():
+    runs.require(path, "01_data")
+base = base_model or trained_base(adapter)
+step = runs.start(
+    "04_eval",
+    profile,
+    parameters={
+        "seed": seed,
+        "base_model": base,
+        "test_splits": test_splits,
+        "n_test": n_test,
+        "n_base": n_base,
+        "max_new_tokens": max_new_tokens,
+        "batch_size": batch_size,
+    },
+    inputs=[*paths.values(), adapter_file, adapter / "prompt.json"],
+)
+
+# %%
+train = read_jsonl(paths["train"])
+encounters = {name: read_jsonl(paths[name])[: n_test or None] for name in names}
+known = all(evaluation.facts_known(part) for part in encounters.values())
+display(
+    Markdown(
+        f"Training encounters for the nearest note: {len(train):,}. Held out: "
+        + ", ".join(f"{len(part)} of `{name}`" for name, part in encounters.items())
+        + f". Base model `{base}`, adapter `{runs.shown_path(adapter)}`."
+    )
+)
+
+# %% [markdown]
+# ## The notes are written
+#
+# **Copy** needs no model at all: a score that it reaches was earned by nobody. **Nearest** takes
+# the note of the training encounter with the most similar words (TF-IDF cosine); it shows what
+# form alone brings, since its facts belong to somebody else.
+
+# %%
+notes = {}
+likeness = {}
+for name, part in encounters.items():
+    most_similar, likeness[name] = systems.nearest_notes(train, part)
+    notes[name] = {"copy": systems.copied(part), "nearest": most_similar}
+    for system, texts in notes[name].items():
+        path = runs.processed_dir(profile) / "predictions" / f"{name}_{system}.jsonl"
+        systems.keep_texts(path, [encounter.id for encounter in part], texts)
+
+# %% [markdown]
+# **Base** and **fine-tuned** get the same prompt, the same 4-bit weights (dequantised, since
+# decoding in NF4 is slower and no more exact) and the same greedy decoding; the second has the
+# adapter merged in. Their notes are kept below `data/processed/` and taken again only if weights,
+# data, parameters and versions are all the same.
+
+# %%
+make = functools.partial(
+    systems.ModelSystem,
+    base=base,
+    adapter=adapter,
+    max_new_tokens=max_new_tokens,
+    batch_size=batch_size,
+)
+written = systems.write_all(
+    make,
+    encounters,
+    runs.processed_dir(profile) / "predictions",
+    n_base=n_base,
+    show_progress=show_progress,
+)
+for name in names:
+    notes[name] |= {system: result.texts for system, result in written[name].items()}
+
+# %% [markdown]
+# ## Scores
+#
+# ROUGE is the F1 of each note without stemming, over the whole note, then the mean. Intervals are
+# 95% by bootstrap over encounters (BCa, 9,999 resamples). Everything goes into `metrics.json` as
+# fractions; its form is held by `medisum_utils/metrics_schema.json`.
+
+# %%
+scores = {name: evaluation.score_split(encounters[name], notes[name]) for name in names}
+metrics = {
+    "profile": profile,
+    "model": base,
+    "adapter": runs.shown_path(adapter),
+    "adapter_sha256": runs.sha256_file(adapter_file),
+    "data_sha256": evaluation.data_digest(list(paths.values())),
+    "seed": seed,
+    "splits": {
+        name: evaluation.split_metrics(scores[name], runs.sha256_file(paths[name]), seed)
+        for name in names
+    },
+}
+for name in names:
+    for system, result in written[name].items():
+        metrics["splits"][name]["systems"][system]["decoding"] = {
+            "seconds": round(result.seconds, 2),
+            "n_tokens": result.n_tokens,
+            "n_unfinished": result.n_unfinished,
+        }
+
+# %%
+first = names[0]
+found = metrics["splits"][first]["systems"]
+ours, facts = found["finetuned"], found["finetuned"]["facts"]
+gains = {
+    other: evaluation.difference(scores[first], "finetuned", other, "rouge1", seed)
+    for other in ("copy", "nearest", "base")
+}
+best = max(gains, key=lambda other: found[other]["rouge1"]["mean"])
+verdict = {1: "better than", -1: "worse than", 0: "not to be told from"}
+
+
+def compare(other):
+    """Better, worse or neither, by the interval of the paired difference."""
+    gap = gains[other]
+    clear = gap["low"] is not None and gap["low"] * gap["high"] > 0
+    sign = int(np.sign(gap["mean"])) if clear else 0
+    return f"{verdict[sign]} {tables.name_of(other)} ({found[other]['rouge1']['mean']:.3f})"
+
+
+answer.update(
+    Markdown(
+        f"**On {ours['n']} held-out encounters of `{first}` the fine-tuned model reaches ROUGE-1 "
+        f"{ours['rouge1']['mean']:.3f}**, {', '.join(map(compare, gains))}; **its fact F1 is "
+        f"{facts['f1']['mean']:.2f}**: it leaves out {facts['omission']['mean']:.1%} of the "
+        f"facts, and {facts['hallucination']['mean']:.1%} of what it writes is made up. The "
+        f"strongest baseline by ROUGE-1 is {tables.name_of(best)}, with fact F1 "
+        f"{found[best]['facts']['f1']['mean']:.2f}."
+    )
+)
+
+# %% [markdown]
+# ## Results
+#
+# Baselines first; below each mean its 95% interval.
+
+# %%
+display(HTML(tables.as_html(tables.results_table(metrics["splits"]))))
+
+# %% [markdown]
+# The same as a figure. Each split has its own axes; a system is clearly better than another where
+# their intervals do not overlap.
+
+# %%
+called = {system: tables.name_of(system) for system in systems.SYSTEMS}
+height = 1.0 + 2.2 * len(names)
+fig, axes = plt.subplots(len(names), 1, figsize=(7.2, height), sharex=True, squeeze=False)
+for ax, name in zip(axes[:, 0], names, strict=True):
+    here = metrics["splits"][name]["systems"]
+    rows = {
+        title: {system: here[system][rouge] for system in here}
+        for rouge, title in tables.TITLES.items()
+    }
+    evaluation_figures.dots(ax, rows, called)
+    lead = here["finetuned"]["rouge1"]["mean"] - max(
+        here[other]["rouge1"]["mean"] for other in gains
+    )
+    where = "above" if lead > 0 else "below"
+    ax.set_title(f"{name}: fine-tuned {abs(lead):.2f} {where} the best baseline in ROUGE-1")
+axes[-1, 0].set(xlabel="mean F1 over the notes (fraction), with 95% interval", xlim=(0, 1))
+evaluation_figures.legend_below(axes[0, 0], len(called))
+figure_paths = [figures.save(fig, profile, "04_rouge")]
+
+# %% [markdown]
+# Differences are paired by encounter, which takes out that some visits are harder than others. p is
+# two-sided, of a permutation test; it says nothing about size, which the difference says.
+
+# %%
+display(HTML(tables.as_html(tables.difference_table(scores, "finetuned", seed))))
+
+# %%
+stemmed = tables.stemmed_table(metrics["splits"])
+if len(stemmed):
+    display(
+        Markdown(
+            "Each note here is one section, scored without its header line. The field's figures "
+            "for this corpus are **with stemming** on the whole text, which adds a point or two; "
+            "they are to be held against this table and no other."
+        ),
+        HTML(tables.as_html(stemmed)),
+    )
+else:
+    display(Markdown("No stemmed scores here: they are made for one-section corpora only."))
+
+# %% [markdown]
+# ## Section by section
+#
+# A section is scored over the notes whose reference has it; one that lacks it scores 0. *lacking*
+# counts those. A dialogue has no sections, so that a copy of it stands under the first.
+
+# %%
+for name in names:
+    display(Markdown(f"**`{name}`**"))
+    display(HTML(tables.as_html(tables.section_table(metrics["splits"][name]))))
+
+# %% [markdown]
+# ## Facts
+#
+# ROUGE counts words; a dose that is wrong costs it one word in two hundred. So every fact is
+# checked as well.
+
+# %%
+if known:
+    method = (
+        "The facts of these encounters are known by construction: a note is read with the grammar "
+        "that wrote the references, and a fact is right only if its kind, section and wording "
+        "agree. A line outside that grammar, such as a line of dialogue, counts as one invention, "
+        "true or not: this judges notes, and says little of a copied dialogue."
+    )
+else:
+    method = (
+        "The facts of real notes are not known: reference, note and dialogue are cut into "
+        "statements, and each of the note's is held against the other two. An invention is what "
+        "neither reference nor dialogue bears out; how far people agree with that stands below."
+    )
+display(Markdown(method))
+display(HTML(tables.as_html(tables.facts_table(metrics["splits"]))))
+
+# %% [markdown]
+# By kind of fact, for the fine-tuned model. Rates are over all facts of a kind in the split, with
+# intervals from resampling notes; *written* counts what the model stated.
+
+# %%
+for name in names:
+    title = f"**`{name}`**, fine-tuned"
+    if not known:
+        title += ": share of the facts spoken in the dialogue that the note leaves out"
+    display(Markdown(title))
+    display(HTML(tables.as_html(tables.kind_table(metrics["splits"][name], "finetuned"))))
+
+# %%
+rate, rate_title = ("f1", "fact F1") if known else ("omission", "share of spoken facts left out")
+fig, axes = plt.subplots(1, len(names), figsize=(7.2, 5.2 if known else 3.0), sharey=True)
+for ax, name in zip(np.atleast_1d(axes), names, strict=True):
+    here = metrics["splits"][name]["systems"]
+    kinds = {kind: rates[rate] for kind, rates in here["finetuned"]["kinds"].items() if rates["n"]}
+    rows = {
+        kind: {
+            system: here[system]["kinds"].get(kind, {}).get(rate) for system in systems.SYSTEMS[1:]
+        }
+        for kind in kinds
+    }
+    evaluation_figures.dots(ax, rows, called)
+    worst = (min if known else max)(kinds, key=lambda kind: kinds[kind]["mean"])
+    ax.set_title(f"{name}: weakest in\n{worst} ({kinds[worst]['mean']:.2f})")
+    ax.set(xlabel=f"{rate_title}, 95% interval", xlim=(-0.02, 1.02))
+evaluation_figures.legend_below(ax, 3)
+figure_paths.append(figures.save(fig, profile, "04_facts_by_kind"))
+
+# %% [markdown]
+# ## Where is it weak? By length and by kind of visit
+#
+# Long conversations hold more facts and put them further apart. The thirds are of the split, by the
+# dialogue's words; small groups have wide intervals, and are no ranking.
+
+# %%
+for name in names:
+    lengths = tables.lengths_of(encounters[name])
+    display(Markdown(f"**`{name}`** by the length of the dialogue"))
+    for measure in ("rouge1", "f1"):
+        by_length = tables.group_table(scores[name], lengths, measure, seed)
+        display(HTML(tables.as_html(by_length)))
+
+# %%
+for name in names:
+    conditions = [tables.condition_of(encounter) for encounter in encounters[name]]
+    display(Markdown(f"**`{name}`** by condition"))
+    by_condition = tables.group_table(scores[name], conditions, "f1", seed)
+    display(HTML(tables.as_html(by_condition)))
+
+# %% [markdown]
+# ## What ROUGE does not see
+#
+# Length and form first: a note as long as its reference, in the same order and the same phrases,
+# has most of its ROUGE before it says anything about this patient.
+
+# %%
+for name in names:
+    display(Markdown(f"**`{name}`**"))
+    display(HTML(tables.as_html(tables.style_table(scores[name]))))
+
+# %% [markdown]
+# Then a test of the judges themselves: each reference with its numbers, sides and denials changed
+# (every digit by one, left for right, "denies" for "reports", "no" taken out) is scored as if it
+# were a note. It is wrong wherever that matters to a patient.
+
+# %%
+altered = [note_views.altered(text) for text in scores[first].references]
+probe = evaluation.score_split(encounters[first], {"altered": altered}).systems["altered"]
+probe_rouge, probe_f1 = (interval(probe.values(m), seed)["mean"] for m in ("rouge1", "f1"))
+copy, nearest = found["copy"], found["nearest"]
+display(
+    Markdown(
+        f"On `{first}` the altered references keep ROUGE-1 **{probe_rouge:.3f}**, while their "
+        f"fact F1 falls to **{probe_f1:.2f}**. The copied dialogue, which holds every fact and is "
+        f"no note, gets ROUGE-1 {copy['rouge1']['mean']:.3f} and fact F1 "
+        f"{copy['facts']['f1']['mean']:.2f}; the nearest note, which is about somebody else, "
+        f"{nearest['rouge1']['mean']:.3f} and {nearest['facts']['f1']['mean']:.2f}, although "
+        f"its dialogue is as like this one as training has (mean cosine "
+        f"{np.mean(likeness[first]):.2f})."
+    )
+)
+
+# %% [markdown]
+# ## What it leaves out, what it makes up
+
+# %%
+for name in names:
+    wrong = note_views.wrong_facts(scores[name], "finetuned")
+    for side, items in wrong.items():
+        kinds = f": most often {note_views.most_common_kinds(items, 4)}" if known else ""
+        n_notes = len({item[0] for item in items})
+        display(Markdown(f"**`{name}`, {side}**: {len(items)} in {n_notes} notes{kinds}."))
+        if show_text and items:
+            display(HTML(note_views.examples_table(items, n_examples, seed)))
+
+# %% [markdown]
+# ## Best, median and worst notes
+#
+# By fact F1, in full. Underlined: what only the reference has at that place. Bold: what only the
+# written note has.
+
+# %%
+shown = note_views.chosen_notes(scores[first], "finetuned", "f1", n_worst)
+if show_text:
+    for title, place in shown.items():
+        display(HTML(note_views.side_by_side(scores[first], "finetuned", place, title)))
+else:
+    worst_f1 = [scores[first].systems["finetuned"].facts["f1"][place] for place in shown.values()]
+    display(
+        Markdown(
+            "*Notes are not shown: `show_text` is false for this profile.* Fact F1 of the best, "
+            f"the median and the worst notes: {', '.join(f'{value:.2f}' for value in worst_f1)}."
+        )
+    )
+
+# %% [markdown]
+# ## Beside published systems
+#
+# ACI-Bench's authors released what 20 systems wrote for its first test. Where that is the split at
+# hand, they are scored here by the same code and the published conventions, in percent.
+
+# %%
+mirror = published.corpora_folder()
+aci = [name for name in names if published.is_aci_test1(encounters[name])]
+for name in aci if mirror else []:
+    own = {called[system]: texts for system, texts in notes[name].items()}
+    display(published.published_table(mirror, encounters[name], own, seed).round(2))
+if not (aci and mirror):
+    why = "the corpora's folder is not set" if aci else "none of these splits is that test"
+    display(Markdown(f"Not applicable here: {why}. For MTS-Dialog's tests no output is released."))
+
+# %% [markdown]
+# ## Do people agree with the fact score?
+#
+# People counted the facts of 200 automatic summaries of MTS-Dialog (the study's development half).
+# Pearson r with their counts, with intervals from resampling dialogues; beside it the scores that
+# know no facts.
+
+# %%
+study_path = mirror / calibration.STUDY if mirror else None
+if study_path is not None and study_path.is_file():
+    agreement = calibration.calibration_table(calibration.load_study(study_path), seed=seed)
+    fact_rows = agreement[agreement["people"].isin(["FactualF1", "OmissionRate"])]
+    rows = {}
+    for row in fact_rows.to_dict("records"):
+        label = "facts" if row["score"].startswith("facts") else row["score"]
+        estimate = {"mean": row["r"], "low": row["low"], "high": row["high"]}
+        rows.setdefault(label, {})[row["people"]] = estimate
+    fig, ax = plt.subplots(figsize=(7.2, 3.0))
+    people = {"FactualF1": "with factual F1", "OmissionRate": "with omission rate"}
+    evaluation_figures.dots(ax, rows, people)
+    ax.set(xlabel="Pearson r with people's counts, 95% interval", xlim=(0, 1))
+    r = {who: rows["facts"][who]["mean"] for who in people}
+    ax.set_title(f"The fact score agrees with people at r = {r['FactualF1']:.2f}")
+    evaluation_figures.legend_below(ax, 2)
+    figure_paths.append(figures.save(fig, profile, "04_people"))
+else:
+    display(Markdown("Not available: the study is read from the folder `MEDISUM_CORPORA` names."))
+
+# %% [markdown]
+# ## Time and tokens
+#
+# Decoding alone, without loading the model. A note that reached the limit of tokens is unfinished:
+# it never said that it was done.
+
+# %%
+display(HTML(tables.as_html(tables.decoding_table(written))))
+
+# %%
+runs.write_json(metrics_path, metrics)
+entry = step.finish(
+    outputs=[metrics_path, *figure_paths],
+    n_encounters={name: len(part) for name, part in encounters.items()},
+    decoding_s=round(sum(r.seconds for part in written.values() for r in part.values()), 2),
+    n_unfinished={name: written[name]["finetuned"].n_unfinished for name in names},
+)
+
+# %% [markdown]
+# ## Limits
+
+# %%
+n_cut = sum(entry["n_unfinished"].values())
+n_notes = sum(len(written[name]["finetuned"].notes) for name in names)
+display(
+    Markdown(
+        f"- {n_cut} of {n_notes} notes of the fine-tuned model reached {max_new_tokens} tokens "
+        "without an end; they are scored as they are.\n"
+        "- The intervals say how sure the mean is for encounters like these, of one training run "
+        "with one seed; they know nothing of another run, another generator or a real clinic.\n"
+        + (
+            "- These encounters are generated, more regular than speech, and references and fact "
+            "check share one grammar: a good score here promises nothing for real notes.\n"
+            if known
+            else "- References are one clinician's way to write; a good note may differ. The fact "
+            "score is a heuristic that agrees with people only as far as shown above.\n"
+        )
+        + "- No clinician has read these notes. Not for clinical use."
+    )
+)
+
+# %%
+display(
+    Markdown(
+        f"This notebook took {entry['seconds']:.0f} s, {entry['decoding_s']:.0f} s of decoding "
+        f"(notes taken again count what they once took); its peak memory was "
+        f"{entry['peak_memory_gib']:.2f} GiB on `{entry['device']}`."
+    )
+)
+runs.environment_table()
