@@ -40,7 +40,7 @@ def with_interval(estimate: Mapping[str, float | None] | None, digits: int = 3) 
     if estimate["low"] is None:
         return mean
     low, high = (f"{estimate[end]:.{digits}f}" for end in ("low", "high"))
-    return f"{mean}<br><small>{low}–{high}</small>"
+    return f"{mean}<br><small>{low} to {high}</small>".replace("-", "−")
 
 
 def as_html(table: pd.DataFrame) -> str:

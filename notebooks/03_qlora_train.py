@@ -249,10 +249,11 @@ counts
 batch = next(iter(trainer.get_eval_dataloader()))
 supervised = batch["labels"][0] != training.IGNORED
 assert batch["input_ids"][0][supervised][-1] == renderer.stop_ids[0]
-assert supervised.sum() == valid[0].n_completion_tokens
+(seen,) = (e for e in valid if list(e.input_ids) == batch["input_ids"][0][: len(e.input_ids)].tolist())
+assert supervised.sum() == seen.n_completion_tokens
 display(
     Markdown(
-        f"The first validation example has {supervised.numel()} positions; {int(supervised.sum())} "
+        f"One validation example has {len(seen.input_ids)} tokens; {int(supervised.sum())} "
         f"bear a label, from position {int(supervised.nonzero()[0])} on."
     )
 )

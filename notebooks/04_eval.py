@@ -131,7 +131,7 @@ for name, part in encounters.items():
 
 # %% [markdown]
 # **Base** and **fine-tuned** get the same prompt, the same 4-bit weights (dequantised, since
-# decoding in NF4 is slower and no more exact) and the same greedy decoding; the second has the
+# decoding in NF4 is slower on a CPU) and the same greedy decoding; the second has the
 # adapter merged in. Their notes are kept below `data/processed/` and taken again only if weights,
 # data, parameters and versions are all the same.
 
@@ -280,7 +280,7 @@ for name in names:
 # %% [markdown]
 # ## Facts
 #
-# ROUGE counts words; a dose that is wrong costs it one word in two hundred. So every fact is
+# ROUGE counts words; a dose that is wrong costs it one word among all the others. So every fact is
 # checked as well.
 
 # %%
@@ -356,7 +356,7 @@ for name in names:
 # ## What ROUGE does not see
 #
 # Length and form first: a note as long as its reference, in the same order and the same phrases,
-# has most of its ROUGE before it says anything about this patient.
+# earns ROUGE before it says anything about this patient, as the nearest note shows.
 
 # %%
 for name in names:
@@ -421,8 +421,8 @@ else:
 # %% [markdown]
 # ## Beside published systems
 #
-# ACI-Bench's authors released what 20 systems wrote for its first test. Where that is the split at
-# hand, they are scored here by the same code and the published conventions, in percent.
+# ACI-Bench's authors released what published systems wrote for its first test. Where that is the
+# split at hand, they are scored here by the same code and the published conventions, in percent.
 
 # %%
 mirror = published.corpora_folder()
@@ -437,9 +437,9 @@ if not (aci and mirror):
 # %% [markdown]
 # ## Do people agree with the fact score?
 #
-# People counted the facts of 200 automatic summaries of MTS-Dialog (the study's development half).
-# Pearson r with their counts, with intervals from resampling dialogues; beside it the scores that
-# know no facts.
+# People counted the facts of automatic summaries of MTS-Dialog (here: half of that study, the one
+# that the fact score was developed on). Pearson r with their counts, with intervals from resampling
+# dialogues; beside it the scores that know no facts. It concerns the fact score of real notes.
 
 # %%
 study_path = mirror / calibration.STUDY if mirror else None
