@@ -249,7 +249,9 @@ counts
 batch = next(iter(trainer.get_eval_dataloader()))
 supervised = batch["labels"][0] != training.IGNORED
 assert batch["input_ids"][0][supervised][-1] == renderer.stop_ids[0]
-(seen,) = (e for e in valid if list(e.input_ids) == batch["input_ids"][0][: len(e.input_ids)].tolist())
+(seen,) = (
+    e for e in valid if list(e.input_ids) == batch["input_ids"][0][: len(e.input_ids)].tolist()
+)
 assert supervised.sum() == seen.n_completion_tokens
 display(
     Markdown(
