@@ -8,7 +8,6 @@ STAMP   := $(VENV)/.installed
 DEV     := $(VENV)/.installed-dev
 NOTEBOOKS := $(wildcard notebooks/[0-9][0-9]_*.py)
 
-export MPLBACKEND ?= agg
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
