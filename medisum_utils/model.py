@@ -39,6 +39,22 @@ def pick_device(device: str = "auto") -> str:
     return device
 
 
+def use_bf16(arithmetic: str, device: str) -> bool:
+    """Whether matrix products run in bfloat16: "bf16", "fp32", or "auto", where it is the faster.
+
+    A GPU has units for it, and so have CPUs with AVX512-BF16; others emulate it, many times slower.
+
+    Raises: ValueError for another name.
+    """
+    from bitsandbytes.functional import has_avx512bf16
+
+    if arithmetic not in ("auto", "bf16", "fp32"):
+        raise ValueError(f"expected auto, bf16 or fp32, got {arithmetic!r}")
+    if arithmetic == "auto":
+        return device == "cuda" or has_avx512bf16()
+    return arithmetic == "bf16"
+
+
 def check_resources(
     device: str,
     *,

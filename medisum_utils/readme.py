@@ -35,7 +35,8 @@ def results_table(metrics: dict[str, Any]) -> str:
             scores = entry["systems"][system]
             cells = [percent(scores[name]) for name in METRICS]
             cells += [percent(scores["facts"][name]) for name in ("f1", "hallucination")]
-            lines.append(f"| {split} (n = {entry['n']}) | {label} | {' | '.join(cells)} |")
+            own_n = f" (first {scores['n']})" if scores["n"] != entry["n"] else ""
+            lines.append(f"| {split} (n = {entry['n']}) | {label}{own_n} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 

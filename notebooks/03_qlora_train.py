@@ -27,12 +27,13 @@ lora_rank = 16  # r; QLoRA found it to matter little once all layers have adapte
 lora_alpha = 32  # the update is scaled by alpha / r
 learning_rate = 1.0e-3  # QLoRA: 2.0e-4 at 7B and 13B (table 9); a small base takes more
 n_epochs = 1.0  # times every example is seen
-batch_size = 8  # examples at once, of like length
+batch_size = 8  # examples at once
+group_by_length = False  # true: examples of like length share a step, for little padding
 n_accumulation = 1  # batches before each step of the optimiser
 n_validations = 5  # evenly spread; after each the weights are saved
 n_valid = 64  # validation examples used each time
 checkpoint_activations = False  # true: less memory for about 1.5 times the work
-bf16 = True  # matrix products in bfloat16; loss, norms and adapter stay fp32
+arithmetic = "auto"  # of matrix products: bf16, fp32, or auto; loss, norms, adapter stay fp32
 resume = False  # true: go on from the newest complete checkpoint
 
 # %%
@@ -93,6 +94,7 @@ renderer = Renderer.load(rendered, tokenizer)
 # %%
 device = models.pick_device(device)
 dtype = "bfloat16" if device == "cuda" else "float32"  # of what is not quantised
+bf16 = models.use_bf16(arithmetic, device)
 adapter = runs.adapter_dir(profile)
 weights_gib = models.weights_gib(models.load_config(base_model), dtype=dtype)
 models.check_resources(
@@ -115,6 +117,7 @@ step = runs.start(
         "learning_rate": learning_rate,
         "n_epochs": n_epochs,
         "batch_size": batch_size,
+        "group_by_length": group_by_length,
         "n_accumulation": n_accumulation,
         "n_validations": n_validations,
         "n_valid": n_valid,
@@ -170,8 +173,8 @@ lora = LoraConfig(
 # ## The schedule
 #
 # Validation happens at even distances and at the end; each time the adapter is saved, and the one
-# with the lowest validation loss is kept. The learning rate rises for a few steps, then falls along
-# a cosine to zero.
+# with the lowest validation loss is kept. The learning rate rises for a few steps, then falls
+# in a straight line to zero.
 
 # %%
 examples_per_step = batch_size * n_accumulation
@@ -182,11 +185,11 @@ choices = {
     "per_device_train_batch_size": batch_size,
     "gradient_accumulation_steps": n_accumulation,
     "learning_rate": learning_rate,
-    "lr_scheduler_type": "cosine",
+    "lr_scheduler_type": "linear",
     "warmup_steps": max(1, round(0.05 * n_steps)),
     "max_grad_norm": 1.0,
     "weight_decay": 0.0,
-    "train_sampling_strategy": "group_by_length",  # little padding
+    "train_sampling_strategy": "group_by_length" if group_by_length else "random",
     "bf16": bf16,
     "activation_checkpointing": checkpoint_activations,
     "logging_steps": max(1, n_steps // 50),

@@ -268,3 +268,16 @@ def test_help_loads_no_heavy_library() -> None:
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
     assert result.stdout.strip() == "[]"
+
+
+def test_a_kernel_keeps_its_memory_unless_the_user_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in execute.KEEP_MEMORY:
+        monkeypatch.delenv(name, raising=False)
+    with execute._importable():
+        assert {name: os.environ[name] for name in execute.KEEP_MEMORY} == execute.KEEP_MEMORY
+    assert not set(execute.KEEP_MEMORY) & set(os.environ)
+    monkeypatch.setenv("MALLOC_MMAP_MAX_", "7")
+    with execute._importable():
+        assert os.environ["MALLOC_MMAP_MAX_"] == "7"

@@ -20,6 +20,7 @@ from medisum_utils.model import (
     load_tokenizer,
     merge,
     pick_device,
+    use_bf16,
     weights_gib,
 )
 
@@ -297,3 +298,14 @@ def test_the_estimate_agrees_with_a_loaded_model(base):
         if state is not None:
             loaded += state.absmax.nbytes + state.state2.absmax.nbytes
     assert weights_gib(model.config) * 2**30 == pytest.approx(loaded, rel=0.01)
+
+
+def test_arithmetic_is_chosen_by_name_or_by_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    for has_units in (False, True):
+        monkeypatch.setattr("bitsandbytes.functional.has_avx512bf16", lambda has=has_units: has)
+        assert use_bf16("auto", "cpu") is has_units
+        assert use_bf16("auto", "cuda")
+        assert use_bf16("bf16", "cpu")
+        assert not use_bf16("fp32", "cuda")
+    with pytest.raises(ValueError, match="got 'fp16'"):
+        use_bf16("fp16", "cpu")

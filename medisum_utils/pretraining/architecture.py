@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -31,6 +33,25 @@ def build_model(recipe: Recipe) -> LlamaForCausalLM:
         pad_token_id=CONTROL_TOKENS.index("<|finetune_right_pad_id|>"),
     )
     return LlamaForCausalLM(config)
+
+
+def load_start(folder: Path, recipe: Recipe) -> LlamaForCausalLM:
+    """A finished model in fp32, to train on.
+
+    Raises: ValueError where its weights have not the shapes of the recipe's.
+    """
+    expected = build_model(recipe)
+    model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    shapes = [
+        {name: weight.shape for name, weight in one.named_parameters()} for one in (expected, model)
+    ]
+    heads = [
+        (one.config.num_attention_heads, one.config.num_key_value_heads)
+        for one in (expected, model)
+    ]
+    if shapes[0] != shapes[1] or heads[0] != heads[1]:
+        raise ValueError(f"{folder} holds a model of another shape than the recipe's")
+    return model
 
 
 def build_optimizer(model: LlamaForCausalLM, recipe: Recipe) -> torch.optim.AdamW:

@@ -9,7 +9,7 @@ import typer
 
 
 def pretrain_command(
-    recipe: Annotated[str, typer.Option(help="a name from pretraining/recipes.yaml: gpu or cpu")],
+    recipe: Annotated[str, typer.Option(help="a name from pretraining/recipes.yaml")],
     out: Annotated[Path, typer.Option(help="the run's folder; the model is in its folder model")],
     prepared: Annotated[
         bool,
@@ -18,6 +18,9 @@ def pretrain_command(
             help="take texts and tokenizer from OUT/prepared as an earlier call left them",
         ),
     ] = False,
+    start: Annotated[
+        Path | None, typer.Option(help="folder of a finished model to go on from")
+    ] = None,
     workers: Annotated[
         int | None, typer.Option(min=0, help="processes that make documents [default: cores - 2]")
     ] = None,
@@ -46,6 +49,7 @@ def pretrain_command(
             name=recipe,
             n_workers=max(0, n_cores() - 2) if workers is None else workers,
             compile=compile,
+            start=start,
         )
     except (ValueError, TypeError, OSError) as error:
         typer.echo(f"nothing was trained: {error}", err=True)

@@ -21,9 +21,12 @@ from medisum_utils.synthesis.casebook import load_casebook
 from medisum_utils.synthesis.cases import CaseSampler
 from medisum_utils.synthesis.encounters import GrammarClash, generate_one
 from medisum_utils.synthesis.invented import Inventor
+from medisum_utils.synthesis.rewording import Rewording
 
 # Weights are stored as bytes; 100 is a full weight.
 FULL = 100
+# Shares of words that a reworded dialogue's phrasings may lose or have replaced.
+REWORDED_WORDS = (0.0, 0.1, 0.2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,10 @@ class Block:
 
 
 class Documents:
-    """Makes blocks of a mixture: `mixture` maps kinds of `KINDS` to shares of documents."""
+    """Makes blocks of a mixture: `mixture` maps kinds of `KINDS` to shares of documents.
+
+    Of the dialogues the share `p_reworded` is worded anew, see `Rewording` for `p_frame`.
+    """
 
     def __init__(
         self,
@@ -51,12 +57,15 @@ class Documents:
         length: int,
         mixture: dict[str, float],
         seed: int,
+        p_reworded: float = 0.0,
+        p_frame: float = 0.0,
     ) -> None:
         unknown = set(mixture) - set(KINDS)
         if unknown:
             raise ValueError(f"expected kinds of {KINDS}, got {sorted(unknown)}")
         self.tokenizer, self.texts = tokenizer, texts
         self.n_rows, self.length, self.mixture, self.seed = n_rows, length, mixture, seed
+        self.p_reworded, self.p_frame = p_reworded, p_frame
         book = load_casebook()
         self.sampler = CaseSampler(book)
         self.inventor = Inventor(book, common_words(texts))
@@ -68,19 +77,25 @@ class Documents:
         if kind in ("text", "cloze"):
             text = self._passage(rng)
             return [(text + "\n", 1.0)] if kind == "text" else reading.cloze_document(rng, text)
-        if kind == "invented":
-            return reading.dialogue_document(rng, self._invented(rng), invented=True)
-        number = rng.randrange(2**40)
-        encounter = generate_one(number, seed=self.seed, split="train", sampler=self.sampler)
-        if kind == "note":
+        invented, forms = kind.startswith("invented"), kind.endswith("form")
+        encounter = self._invented(rng) if invented else self._encounter(rng, self.sampler)
+        if kind.endswith("note"):
             return [(encounter.note_text + "\n", 1.0)]
-        return reading.dialogue_document(rng, encounter, invented=False)
+        return reading.dialogue_document(rng, encounter, invented=invented, forms=forms)
+
+    def _encounter(self, rng: random.Random, sampler: CaseSampler) -> Encounter:
+        number, rewording = rng.randrange(2**40), None
+        if rng.random() < self.p_reworded:
+            rewording = Rewording(self.inventor.words, rng.choice(REWORDED_WORDS), self.p_frame)
+        return generate_one(
+            number, seed=self.seed, split="train", sampler=sampler, rewording=rewording
+        )
 
     def _invented(self, rng: random.Random) -> Encounter:
         while True:
-            number, sampler = rng.randrange(2**40), self.inventor.sampler(rng)
+            sampler = self.inventor.sampler(rng)
             try:
-                return generate_one(number, seed=self.seed, split="train", sampler=sampler)
+                return self._encounter(rng, sampler)
             except GrammarClash:
                 continue  # random words can spell a piece of the grammar; draw others
 

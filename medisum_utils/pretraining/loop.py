@@ -23,7 +23,7 @@ from transformers import LlamaForCausalLM
 
 from medisum_utils import machine
 from medisum_utils.pretraining import probes, record
-from medisum_utils.pretraining.architecture import build_model, build_optimizer
+from medisum_utils.pretraining.architecture import build_model, build_optimizer, load_start
 from medisum_utils.pretraining.copying import copy_batch
 from medisum_utils.pretraining.documents import FULL, Block, Documents
 from medisum_utils.pretraining.nf4 import rounded
@@ -39,7 +39,10 @@ COMPILE_FROM_TOKENS = 1024  # row length
 class Pretraining:
     """One run in one folder: `state.pt` (to resume), the log (one line a probe), `model`.
 
-    Raises: ValueError for a folder that holds a run of another recipe or of other texts.
+    `start` is the folder of a finished model to go on from, None for random weights.
+
+    Raises: ValueError for a folder that holds a run of another recipe or of other texts, or for a
+    start of another shape.
     """
 
     def __init__(
@@ -51,13 +54,15 @@ class Pretraining:
         name: str,
         n_workers: int = 0,
         compile: bool = True,
+        start: Path | None = None,
     ) -> None:
         self.recipe, self.prepared, self.out, self.name = recipe, prepared, out, name
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.n_workers, self.compile, self.progress = n_workers, compile, Progress()
         self.losses: list[torch.Tensor] = []  # since the last probe
         self.last_tick = time.monotonic()
-        self.model = build_model(recipe).to(self.device)
+        self.start = start
+        self.model = (load_start(start, recipe) if start else build_model(recipe)).to(self.device)
         # One compilation per shape pays only for the long stages.
         self.compiled = torch.compile(self.model, dynamic=False) if compile else self.model
         self.optimizer = build_optimizer(self.model, recipe)
@@ -106,6 +111,8 @@ class Pretraining:
             compiled=self.compile,
             versions=machine.versions(),
         )
+        if self.start is not None:
+            record.join_records(folder, self.start)
         for path in folder.iterdir():
             path.chmod(0o644)
         return folder
@@ -145,6 +152,8 @@ class Pretraining:
             length=stage.length,
             mixture=mixture,
             seed=self.recipe.seed,
+            p_reworded=stage.p_reworded,
+            p_frame=stage.p_frame,
         )
 
     def _loader(self, documents: Documents) -> torch.utils.data.DataLoader:

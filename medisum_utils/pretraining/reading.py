@@ -7,14 +7,15 @@ that answers count fully, random names hardly and questions not at all.
 from __future__ import annotations
 
 import random
+import re
 from collections import defaultdict
 
 from medisum_utils.encounter import Encounter, Fact
+from medisum_utils.pretraining.forms import QA, form_pairs, presence
 from medisum_utils.synthesis.invented import made_up_word
 
 Piece = tuple[str, float]
-QA = tuple[str, str]
-ABSENT = "not discussed"
+MOST_QUESTIONS = 22  # of a dialogue: with more of them, it would not fit into one row
 DIALOGUE_WEIGHT, INVENTED_WEIGHT = 0.2, 0.03
 USER = "<|start_header_id|>user<|end_header_id|>\n\n"
 ASSISTANT = "<|start_header_id|>assistant<|end_header_id|>\n\n"
@@ -82,8 +83,8 @@ def _owner(fact: Fact) -> tuple[str, tuple[str, ...]]:
     return name, ("How often is {name} taken?", "How is {name} taken?")
 
 
-def questions(rng: random.Random, encounter: Encounter, *, n_absent: int = 4) -> list[QA]:
-    """Every fact of an encounter asked, and some things that nobody said; in random order."""
+def questions(rng: random.Random, encounter: Encounter) -> list[QA]:
+    """Up to `MOST_QUESTIONS` on the facts of an encounter and the topics that came up."""
     by_kind: dict[str, list[Fact]] = defaultdict(list)
     for fact in encounter.facts:
         by_kind[fact.kind].append(fact)
@@ -92,13 +93,11 @@ def questions(rng: random.Random, encounter: Encounter, *, n_absent: int = 4) ->
         for kind, ask in LIST_QUESTIONS.items()
         if by_kind[kind]
     ]
-    absent = [kind for kind in LIST_QUESTIONS if not by_kind[kind]]
-    rng.shuffle(absent)
-    pairs += [(rng.choice(LIST_QUESTIONS[kind]), ABSENT) for kind in absent[:n_absent]]
+    pairs += presence(rng, encounter)
     for fact in encounter.facts:
         pairs += _single_questions(rng, fact)
     rng.shuffle(pairs)
-    return pairs
+    return pairs[:MOST_QUESTIONS]
 
 
 def as_document(passage: str, pairs: list[QA], *, weight: float, chat: bool) -> list[Piece]:
@@ -115,13 +114,16 @@ def as_document(passage: str, pairs: list[QA], *, weight: float, chat: bool) -> 
     return pieces
 
 
-def dialogue_document(rng: random.Random, encounter: Encounter, *, invented: bool) -> list[Piece]:
-    """A dialogue and questions about it, never its note."""
+def dialogue_document(
+    rng: random.Random, encounter: Encounter, *, invented: bool, forms: bool = False
+) -> list[Piece]:
+    """A dialogue and questions about it, or with `forms` forms to fill in; never its note."""
     weight = INVENTED_WEIGHT if invented else DIALOGUE_WEIGHT
-    pairs = questions(rng, encounter)
+    pairs = form_pairs(rng, encounter) if forms else questions(rng, encounter)
     return as_document(encounter.dialogue_text, pairs, weight=weight, chat=rng.random() < 0.5)
 
 
+SENTENCE_END = re.compile(r"(?<=[.?!])\s+")
 REGISTER_LINES = (
     ("{person} takes {medicine}, {number} {unit} a day.", "medicine", "number"),
     ("Give {number} {unit} of {medicine} to {person}.", "medicine", "number"),
@@ -153,6 +155,18 @@ def register_document(rng: random.Random, n_lines: int) -> list[Piece]:
     return as_document(" ".join(lines), pairs[:12], weight=INVENTED_WEIGHT, chat=rng.random() < 0.5)
 
 
+def _sentence_questions(rng: random.Random, text: str) -> list[QA]:
+    """Whole sentences asked for by a long word that stands in them alone."""
+    sentences = [s.strip() for s in SENTENCE_END.split(text)]
+    usable = [s for s in sentences if 4 <= len(s.split()) <= 30]
+    pairs = []
+    for sentence in rng.sample(usable, min(len(usable), 3)):
+        word = max(sentence.split(), key=len).strip(".,;:?!()\"'")
+        if len(word) > 5 and text.count(word) == 1:
+            pairs.append((f'Which sentence has the word "{word}"?', sentence))
+    return pairs
+
+
 def cloze_document(rng: random.Random, text: str) -> list[Piece]:
     """A passage of running text, and spans of it asked for by the words before them."""
     words = text.split()
@@ -165,6 +179,8 @@ def cloze_document(rng: random.Random, text: str) -> list[Piece]:
         before = " ".join(words[start - 2 : start])
         if " ".join(words).count(before) == 1:
             pairs.append((f'What comes after "{before}"?', " ".join(words[start : start + n])))
+    pairs += _sentence_questions(rng, text)
+    rng.shuffle(pairs)
     if not pairs:
         return [(text + "\n", 1.0)]
     return as_document(text, pairs, weight=1.0, chat=rng.random() < 0.5)

@@ -9,8 +9,11 @@ import yaml
 
 RECIPES = Path(__file__).parent / "recipes.yaml"
 # The kinds of documents that a mixture may have, see `documents`.
-KINDS = ("register", "invented", "reading", "note", "text", "cloze")
-PROBED = ("register", "invented", "reading")
+KINDS = (
+    *("register", "invented", "invented_form", "invented_note"),
+    *("reading", "form", "note", "text", "cloze"),
+)
+PROBED = ("register", "invented", "invented_form", "reading", "form")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +23,8 @@ class Stage:
     `length` and `n_rows` shape a batch (tokens, rows); `copy_share` of the rows are copy tasks
     over `n_symbols` symbols, the rest is the `mixture` of document kinds. A stage ends after
     `n_tokens`, or, if it is all copying, as soon as `gate` (a probe's name) reaches `threshold`;
-    a gate that is not reached by then stops the run. `nf4` trains on rounded weights, see `nf4`.
+    a gate that is not reached by then stops the run. `nf4` trains on rounded weights, see `nf4`;
+    `p_reworded` and `p_frame` are those of `Documents`.
 
     Raises: ValueError for a mixture, a gate or a share that cannot be.
     """
@@ -35,6 +39,8 @@ class Stage:
     gate: str = ""
     threshold: float = 0.0
     nf4: bool = False
+    p_reworded: float = 0.0
+    p_frame: float = 0.0
     n_probes: int = 16
 
     def __post_init__(self) -> None:

@@ -80,6 +80,34 @@ def write_record(
     return write_json(folder / RECORD, content)
 
 
+def join_records(folder: Path, start: Path) -> None:
+    """Puts the log and record of the run that `folder` started from before its own.
+
+    Afterwards they tell of both as of one: steps, tokens and seconds go on, stages follow each
+    other, `recipe` is both names, and `runs` keeps what differs between them.
+    """
+    first = json.loads((start / RECORD).read_text(encoding="utf-8"))
+    second = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    counted = ("steps", "tokens", "seconds")
+    lines = read_log(start / LOG)
+    for line in read_log(folder / LOG):
+        moved = {"step": line["step"] + first["steps"], "tokens": line["tokens"] + first["tokens"]}
+        seconds = round(line["seconds"] + first["seconds"], 1)
+        lines.append({**line, **moved, "seconds": seconds})
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (folder / LOG).write_text(text, encoding="utf-8")
+    told = ("recipe", "machine", *counted, "weights_sha256", "versions", "n_loader_workers")
+    earlier = first.get("runs", [{key: first[key] for key in told}])
+    stages = [*first["settings"]["stages"], *second["settings"]["stages"]]
+    second |= {
+        **{key: round(first[key] + second[key], 1) for key in counted},
+        "runs": [*earlier, {key: second[key] for key in told}],
+        "recipe": f"{first['recipe']}, {second['recipe']}",
+        "settings": {**second["settings"], "stages": stages},
+    }
+    write_json(folder / RECORD, second)
+
+
 def count_parameters(weights: Path) -> int:
     """The parameters of a safetensors file; tied matrices are stored, and counted, once."""
     from safetensors import safe_open

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from medisum_utils.encounter import Turn
 from medisum_utils.synthesis.casebook import Casebook, Term
 from medisum_utils.synthesis.cases import Case, Prescription
-from medisum_utils.synthesis.speech import Voices, phrasings, sentence_case
+from medisum_utils.synthesis.speech import Reworder, Voices, phrasings, sentence_case
 
 Key = tuple[str, str]  # kind and text of a fact
 
@@ -34,9 +34,17 @@ def prescription_keys(kind: str, item: Prescription) -> list[Key]:
 class Script:
     """Lines as they are spoken; helpers that keep the record of facts beside them."""
 
-    def __init__(self, rng: random.Random, case: Case, book: Casebook, *, unseen: bool) -> None:
+    def __init__(
+        self,
+        rng: random.Random,
+        case: Case,
+        book: Casebook,
+        *,
+        unseen: bool,
+        rewording: Reworder | None = None,
+    ) -> None:
         self.rng, self.case, self.book, self.unseen = rng, case, book, unseen
-        self.voices = Voices(rng, case.sex, unseen=unseen, names=book.common)
+        self.voices = Voices(rng, case.sex, unseen=unseen, names=book.common, rewording=rewording)
         self.lines: list[Line] = []
         self.order: dict[Key, int] = {}  # facts in the order of their first mention
         # Topics that opened up on the way, and corrections still to come: calls to make later.

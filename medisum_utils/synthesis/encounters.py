@@ -15,6 +15,7 @@ from medisum_utils.synthesis.casebook import Casebook, Problem, load_casebook
 from medisum_utils.synthesis.cases import Case, CaseSampler
 from medisum_utils.synthesis.dialogue import Script
 from medisum_utils.synthesis.soap import read_facts, write_note
+from medisum_utils.synthesis.speech import Reworder
 
 MIN_TURNS, MAX_TURNS = 12, 60
 SPLITS = ("train", "valid", "test", "test_unseen")
@@ -87,10 +88,17 @@ def _facts_with_turns(note_text: str, said: dict) -> tuple[Fact, ...]:
 
 
 def speak(
-    rng: random.Random, case: Case, book: Casebook, *, unseen: bool, id: str, split: str
+    rng: random.Random,
+    case: Case,
+    book: Casebook,
+    *,
+    unseen: bool,
+    id: str,
+    split: str,
+    rewording: Reworder | None = None,
 ) -> Encounter | None:
     """Has a case spoken; None where the talk came out shorter or longer than allowed."""
-    script = Script(rng, case, book, unseen=unseen)
+    script = Script(rng, case, book, unseen=unseen, rewording=rewording)
     _converse(script)
     if not MIN_TURNS <= len(script.lines) <= MAX_TURNS:
         return None
@@ -114,14 +122,20 @@ def generate_one(
     split: str,
     sampler: CaseSampler,
     problem: Problem | None = None,
+    rewording: Reworder | None = None,
 ) -> Encounter:
-    """Makes encounter `number` of a split; `problem` fixes what is wrong."""
+    """Makes encounter `number` of a split; `problem` fixes what is wrong.
+
+    `rewording` changes phrasings before their slots are filled, see `invented.Rewording`.
+    """
     rng = random.Random(f"{seed}/{split}/{number}")
     unseen = split == "test_unseen"
     while True:
         case = sampler.draw(rng, problem)
         id = f"{split}-{seed}-{number:06d}"
-        encounter = speak(rng, case, sampler.book, unseen=unseen, id=id, split=split)
+        encounter = speak(
+            rng, case, sampler.book, unseen=unseen, id=id, split=split, rewording=rewording
+        )
         if encounter is not None:
             return encounter
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Callable
 from functools import lru_cache
 
 import yaml
@@ -14,6 +15,8 @@ from num2words import num2words
 
 from medisum_utils.synthesis.casebook import FOLDER
 
+# Speaker, key and phrasing with its slots -> another phrasing for the same.
+Reworder = Callable[[random.Random, str, str, str], str]
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
 PATIENT = {
     "I": "I",
@@ -105,8 +108,16 @@ def sentence_case(text: str) -> str:
 class Voices:
     """The people of one conversation and the way each of them talks."""
 
-    def __init__(self, rng: random.Random, sex: str, *, unseen: bool, names: dict) -> None:
-        self.rng, self.unseen = rng, unseen
+    def __init__(
+        self,
+        rng: random.Random,
+        sex: str,
+        *,
+        unseen: bool,
+        names: dict,
+        rewording: Reworder | None = None,
+    ) -> None:
+        self.rng, self.unseen, self.rewording = rng, unseen, rewording
         self.bank = load_bank()
         self.third = SHE if sex in ("woman", "girl") else HE
         self.child = sex in ("girl", "boy")
@@ -124,8 +135,9 @@ class Voices:
         self.fillers = phrasings(names["fillers"], unseen=unseen)
 
     def pick(self, who: str, key: str) -> str:
-        """Draws one phrasing of `key`."""
-        return self.rng.choice(phrasings(self.bank[who][key], unseen=self.unseen))
+        """Draws one phrasing of `key`, its slots still empty."""
+        phrasing = self.rng.choice(phrasings(self.bank[who][key], unseen=self.unseen))
+        return self.rewording(self.rng, who, key, phrasing) if self.rewording else phrasing
 
     def doctor(self, key: str, **slots: object) -> str:
         """The doctor's line; about the patient in the third person where a relative speaks."""

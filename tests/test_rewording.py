@@ -1,0 +1,124 @@
+"""Rewording keeps slots and sense, and never says what `test_unseen` keeps for itself."""
+
+from __future__ import annotations
+
+import random
+import re
+
+import pytest
+
+from medisum_utils.synthesis.casebook import load_casebook
+from medisum_utils.synthesis.cases import CaseSampler
+from medisum_utils.synthesis.encounters import generate_one
+from medisum_utils.synthesis.rewording import (
+    ALTERNATION,
+    EXACT,
+    Rewording,
+    expand,
+    is_held_out,
+    load_frames,
+)
+from medisum_utils.synthesis.speech import load_bank, phrasings
+
+SLOT = re.compile(r"{(\w+)}")
+# Words for people, which a phrasing may have or not; all other slots carry facts.
+PEOPLE = {"I", "Ive", "Im", "my", "my_cap", "me", "have", "havent", "dont", "s", "title", "doctor"}
+PEOPLE |= {"he", "him", "his", "his_cap"}
+WORDS = [f"word{number}" for number in range(200)]
+
+
+def bank() -> list[tuple[str, str, list[str]]]:
+    return [
+        (who, key, options)
+        for who in ("doctor", "patient")
+        for key, options in load_bank()[who].items()
+    ]
+
+
+def fact_slots(phrasing: str) -> list[str]:
+    return sorted(slot for slot in SLOT.findall(phrasing) if slot not in PEOPLE)
+
+
+def test_frames_have_the_slots_of_their_key() -> None:
+    n_frames = 0
+    for who, key, options in bank():
+        common = set.intersection(*(set(fact_slots(one)) for one in options))
+        known = set().union(*(fact_slots(one) for one in options))
+        for frame in load_frames()[who].get(key, []):
+            n_frames += 1
+            slots = fact_slots(frame)
+            assert len(slots) == len(set(slots)), frame
+            assert common <= set(slots) <= known, frame
+            inside = " ".join(ALTERNATION.findall(frame))
+            assert not fact_slots(inside), frame
+            assert not {"[", "]"} & set(ALTERNATION.sub("", frame)), frame
+    assert n_frames > 400
+    assert all(set(load_frames()[who]) <= set(load_bank()[who]) for who in ("doctor", "patient"))
+
+
+def test_what_comes_out_is_held_out_nowhere() -> None:
+    reword, rng = Rewording(WORDS, 0.0, 1.0), random.Random(3)
+    n_changed = 0
+    for who, key, options in bank():
+        held = [one.lower().strip(" .?!,") for one in phrasings(options, unseen=True)]
+        trained = phrasings(options, unseen=False)
+        for _ in range(150):
+            phrasing = rng.choice(trained)
+            said = reword(rng, who, key, phrasing)
+            n_changed += said != phrasing
+            if len(options) >= 4:
+                assert said.lower().strip(" .?!,") not in held, (key, said)
+    assert n_changed > 10_000
+    # The check has work to do: frames can spell what is held out.
+    spelt = 0
+    for who, key, _ in bank():
+        for frame in load_frames()[who].get(key, []):
+            spelt += sum(is_held_out(who, key, expand(rng, frame)) for _ in range(20))
+    assert spelt > 10
+
+
+def test_every_held_out_phrasing_is_recognised() -> None:
+    for who, key, options in bank():
+        if len(options) >= 4:
+            assert all(is_held_out(who, key, one) for one in phrasings(options, unseen=True))
+            assert is_held_out(who, key, phrasings(options, unseen=True)[-1].upper() + "!")
+
+
+def test_damage_keeps_slots_and_spares_what_hangs_on_a_word() -> None:
+    reword, rng = Rewording(WORDS, 0.35, 0.0), random.Random(2)
+    changed = total = 0
+    for who, key, options in bank():
+        for phrasing in options:
+            said = reword(rng, who, key, phrasing)
+            assert SLOT.findall(said) == SLOT.findall(phrasing)
+            assert said.strip()
+            if key in EXACT:
+                assert said == phrasing
+            changed, total = changed + (said != phrasing), total + (key not in EXACT)
+    assert 0.5 < changed / total < 1
+    assert {key for _, key, _ in bank()} >= EXACT
+
+
+def test_an_alternation_is_drawn_from_all_its_options() -> None:
+    rng = random.Random(1)
+    drawn = {expand(rng, "[Any|Is there] {x}[ today|]?") for _ in range(200)}
+    assert drawn == {"Any {x} today?", "Any {x}?", "Is there {x} today?", "Is there {x}?"}
+    assert expand(rng, "Any {x}?") == "Any {x}?"
+
+
+def test_a_reworded_encounter_has_the_same_kinds_of_facts_and_turns_that_say_them() -> None:
+    sampler, rewording = CaseSampler(load_casebook()), Rewording(WORDS, 0.2, 0.7)
+    for number in range(30):
+        one = generate_one(number, seed=4, split="train", sampler=sampler, rewording=rewording)
+        for fact in one.facts:
+            assert fact.turns
+            assert max(fact.turns) < len(one.turns)
+            if fact.kind in ("exam", "order", "diagnosis", "referral"):
+                said = " ".join(one.turns[turn].text.lower() for turn in fact.turns)
+                assert fact.text.lower() in said
+
+
+@pytest.mark.parametrize(("rate", "p_frame"), [(1.0, 0.0), (-0.1, 0.0), (0.1, 1.5)])
+def test_shares_that_are_none_are_refused(rate: float, p_frame: float) -> None:
+    with pytest.raises(ValueError, match="expected shares from 0 to 1"):
+        Rewording(WORDS, rate, p_frame)
