@@ -186,6 +186,7 @@ def _scores(
         renderer,
         [encounter.dialogue_text for encounter in encounters],
         max_new_tokens=LONGEST_NOTE,
+        max_prompt_tokens=model.config.max_position_embeddings - LONGEST_NOTE,
         batch_size=100,
     )
     notes = [note.text for note in written]

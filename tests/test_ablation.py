@@ -80,7 +80,10 @@ def test_an_adapter_leaves_the_base_alone_and_full_training_does_not(base: str) 
 
 
 @pytest.mark.slow
-def test_trials_are_scored_and_written_one_by_one(base: str, tmp_path: Path) -> None:
+def test_trials_are_scored_and_written_one_by_one(
+    base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ablation, "LONGEST_NOTE", 24)
     trials = [Trial("none", n_train=6, rank=4), Trial("two passes", n_train=6, rank=4, n_epochs=2)]
     path = write_ablation(tmp_path / "a.json", base, trials, n_test=2, seed=3, device="cpu")
     (written,) = json.loads(path.read_text())["groups"]
