@@ -302,9 +302,9 @@ pd.DataFrame({"last probe of the run": final})
 # ## Measured now, from the weights
 #
 # The log is the run's own word. So the weights are loaded as QLoRA loads them, in NF4 with double
-# quantisation, and as they are stored, in bf16, and asked fresh questions: documents of another
-# seed than the run's. An answer counts if its every token is the most likely one after all that
-# stands before it, which is what greedy decoding writes.
+# quantisation, and as they are stored, computed in fp32, and asked fresh questions: documents of
+# another seed than the run's. An answer counts if its every token is the most likely one after all
+# that stands before it, which is what greedy decoding writes.
 #
 # *Invented* mixes its made-up names with plain words, as in training; they come from the corpora
 # where these are at hand, else from generated encounters, which have words of the casebook alone.
@@ -325,7 +325,7 @@ Markdown(f"Plain words from: {words_from}.")
 # %%
 models = {
     "NF4": load_base(str(folder), quantize=True).eval(),
-    "bf16": load_base(str(folder), quantize=False, dtype="bfloat16").eval(),
+    "stored": load_base(str(folder), quantize=False, dtype="float32").eval(),
 }
 counted = {
     (kind, name): probes.answers_right(model, block)
@@ -365,7 +365,7 @@ fresh.round(3)
 asked_for = list(generate(n_notes, seed=seed, split="valid"))
 renderer = Renderer(tokenizer, instruction)
 dialogues = [encounter.dialogue_text for encounter in asked_for]
-written = generate_notes(models["bf16"], renderer, dialogues, max_new_tokens=max_new_tokens)
+written = generate_notes(models["stored"], renderer, dialogues, max_new_tokens=max_new_tokens)
 references = [encounter.note_text for encounter in asked_for]
 rouge = metrics.rouge_scores(references, [each.text for each in written])
 rouge1 = metrics.interval(rouge["rouge1"])
