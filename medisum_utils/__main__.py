@@ -66,7 +66,7 @@ def _say(text: str, end: str = "\n") -> None:
 
 def _register_commands() -> None:
     """Adds the commands that other modules define; these import their heavy parts when called."""
-    from medisum_utils.ablation import ablate_command
+    from medisum_utils.ablation_cli import ablate_command
     from medisum_utils.pretraining.cli import pretrain_command
     from medisum_utils.scoring_cli import score_command
     from medisum_utils.serving.cli import serve_command

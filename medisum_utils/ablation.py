@@ -14,9 +14,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from medisum_utils.encounter import Encounter
 from medisum_utils.metrics import ROUGE_NAMES, interval, rouge_scores
@@ -231,16 +229,3 @@ def write_ablation(
         group = {"title": shown_path(base), "machine": machine.device_name(), "seed": seed}
         write_json(path, {"groups": [{**group, "trials": done}]})
     return path
-
-
-def ablate_command(
-    base: Annotated[str, typer.Option(help="folder of the base model")],
-    out: Annotated[Path, typer.Option(help="JSON file to write")],
-    n_test: Annotated[int, typer.Option(min=2, help="encounters of each test split")] = 100,
-    seed: Annotated[int, typer.Option(help="of data and training")] = 17,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
-) -> None:
-    """Train the default with one thing changed at a time, and score each trial."""
-    from medisum_utils.model import pick_device
-
-    write_ablation(out, base, TRIALS, n_test=n_test, seed=seed, device=pick_device(device))

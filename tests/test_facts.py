@@ -243,4 +243,5 @@ def test_forty_full_notes_take_seconds() -> None:
     begin = time.process_time()
     for _ in range(40):
         score_note(note, note, dialogue)
-    assert time.process_time() - begin < 5.0
+    # 2 s on a quiet machine, 6 s on a slow one under load; pairs in place of items take minutes.
+    assert time.process_time() - begin < 15.0

@@ -357,7 +357,9 @@ def test_a_recipe_that_cannot_be_is_refused(
 
 
 def test_an_unknown_recipe_is_answered_with_the_names() -> None:
-    with pytest.raises(ValueError, match="expected a recipe of \\['cpu', 'gpu'\\], got 'tpu'"):
+    with pytest.raises(
+        ValueError, match="expected a recipe of \\['cpu', 'gpu', 'gpu-widen'\\], got 'tpu'"
+    ):
         load_recipe("tpu")
 
 
