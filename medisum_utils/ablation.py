@@ -21,6 +21,7 @@ from medisum_utils.metrics import ROUGE_NAMES, interval, rouge_scores
 from medisum_utils.prompt import RenderedExample, Renderer
 from medisum_utils.synthesis.encounters import generate
 from medisum_utils.synthesis.fact_scores import score_encounters
+from medisum_utils.training import IGNORED
 
 if TYPE_CHECKING:
     import pandas
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 ABLATION = "ablation.json"  # beside the base that it was run on
 INSTRUCTION = "Summarise the visit as a SOAP note."
-IGNORED = -100
 SHOWN = {"rouge1": "ROUGE-1", "facts_f1": "fact F1"}
 WARM_UP_SHARE = 0.05
 LONGEST_NOTE = 320  # tokens
