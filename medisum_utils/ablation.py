@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from medisum_utils.encounter import Encounter
 from medisum_utils.metrics import ROUGE_NAMES, interval, rouge_scores
 from medisum_utils.prompt import RenderedExample, Renderer
+from medisum_utils.synthesis.augmented import with_exchanged_names
 from medisum_utils.synthesis.encounters import generate
 from medisum_utils.synthesis.fact_scores import score_encounters
 from medisum_utils.training import IGNORED
@@ -32,6 +33,7 @@ ABLATION = "ablation.json"  # beside the base that it was run on
 INSTRUCTION = "Summarise the visit as a SOAP note."
 SHOWN = {"rouge1": "ROUGE-1", "facts_f1": "fact F1"}
 WARM_UP_SHARE = 0.05
+ALPHA_PER_RANK = 4  # as in the profile `tiny`
 LONGEST_NOTE = 320  # tokens
 
 
@@ -43,7 +45,8 @@ class Trial:
     """
 
     change: str
-    n_train: int = 600
+    n_train: int = 720
+    exchanged_share: float = 0.3
     n_epochs: float = 1.0
     batch_size: int = 2
     rank: int = 16
@@ -53,12 +56,11 @@ class Trial:
 
 TRIALS = (
     Trial("none: the default"),
-    Trial("half the data", n_train=300),
-    Trial("twice the data", n_train=1200),
-    Trial("twice the passes over the same data", n_epochs=2.0),
-    Trial("twice the steps, of one example each", batch_size=1, learning_rate=1.4e-3),
+    Trial("half the data", n_train=360),
+    Trial("twice the data", n_train=1440),
+    Trial("twice the steps, by two passes over the data", n_epochs=2.0),
     Trial("twice the rank", rank=32),
-    Trial("half the rank", rank=8),
+    Trial("no exchanged names", exchanged_share=0.0),
     Trial("full fine-tuning", full=True, learning_rate=5.0e-4),
 )
 
@@ -76,7 +78,9 @@ def run_trial(trial: Trial, base: str, *, n_test: int, seed: int, device: str) -
     began = time.monotonic()
     torch.manual_seed(seed)
     renderer = Renderer(AutoTokenizer.from_pretrained(base), INSTRUCTION)
-    train = [renderer.example(e) for e in generate(trial.n_train, seed=seed, split="train")]
+    plain = list(generate(trial.n_train, seed=seed, split="train"))
+    encounters = with_exchanged_names(plain, trial.exchanged_share, seed=seed)
+    train = [renderer.example(encounter) for encounter in encounters]
     model = LlamaForCausalLM.from_pretrained(base, dtype=torch.float32).to(device)
     model = _trainable(model, trial)
     losses = _train(model, train, trial, seed)
@@ -110,7 +114,7 @@ def _trainable(model: LlamaForCausalLM, trial: Trial) -> torch.nn.Module:
             weight.copy_(round_nf4(weight))
     lora = LoraConfig(
         r=trial.rank,
-        lora_alpha=2 * trial.rank,
+        lora_alpha=ALPHA_PER_RANK * trial.rank,
         target_modules="all-linear",
         task_type="CAUSAL_LM",
     )

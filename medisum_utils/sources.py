@@ -24,6 +24,7 @@ from medisum_utils.corpora_fetch import MIRROR_VARIABLE, corpora_sources, corpus
 from medisum_utils.encounter import Encounter, NoteSection
 from medisum_utils.runs import project_root, resolve
 from medisum_utils.splits import remove_leaks, split_encounters
+from medisum_utils.synthesis.augmented import with_exchanged_names
 from medisum_utils.synthesis.casebook import FOLDER as CASEBOOK
 from medisum_utils.synthesis.encounters import SPLITS, generate
 from medisum_utils.synthesis.soap import HEADERS
@@ -36,18 +37,25 @@ Splits = dict[str, list[Encounter]]
 
 
 def load_source(
-    source: str, *, seed: int, sizes: Mapping[str, int], own_shares: Mapping[str, float]
+    source: str,
+    *,
+    seed: int,
+    sizes: Mapping[str, int],
+    own_shares: Mapping[str, float],
+    exchanged_share: float = 0.0,
 ) -> Splits:
     """Returns the splits of "synthetic", a corpus, both corpora, or a JSONL or CSV file.
 
-    `sizes` says how many encounters to generate for each of the generator's splits; `own_shares`
-    are the parts of a file that become train, valid and test, and sum to 1.
+    `sizes` says how many encounters to generate for each of the generator's splits, and
+    `exchanged_share` in how many of the training ones names are exchanged; `own_shares` are the
+    parts of a file that become train, valid and test, and sum to 1.
 
     Raises: ValueError for an unknown source or a size below 1; what the loaders raise.
     """
     loaders = {ACI: load_aci_bench, MTS: mts_as_soap, BOTH: joined_corpora}
     if source == SYNTHETIC:
-        return synthetic(sizes, seed)
+        splits = synthetic(sizes, seed)
+        return splits | {"train": with_exchanged_names(splits["train"], exchanged_share, seed=seed)}
     if source in loaders:
         return loaders[source]()
     if Path(source).suffix.lower() not in (".jsonl", ".csv"):

@@ -26,6 +26,7 @@ n_train = 1200  # generated encounters; 03 decides how many of them it uses
 n_valid = 100
 n_test = 200  # the problems of training, new encounters
 n_test_unseen = 200  # problems, medicines and phrasings that training never shows
+exchanged_share = 0.0  # of training encounters under exchanged or made-up names: read, not recalled
 own_valid_share = 0.1  # of a JSONL or CSV file of yours
 own_test_share = 0.1
 compare_corpora = True  # ACI-Bench and MTS-Dialog in the same table, if they are at hand
@@ -46,6 +47,7 @@ from medisum_utils import figures, runs, sources, variety
 from medisum_utils.encounter import SECTIONS, write_jsonl
 from medisum_utils.note_headers import header_table
 from medisum_utils.splits import check_leaks, split_manifest
+from medisum_utils.synthesis.augmented import EXCHANGED
 
 figures.use_style()
 runs.seed_everything(seed)
@@ -80,11 +82,13 @@ step = runs.start(
         "seed": seed,
         "source": runs.shown_path(source),
         "sizes": sizes if generated else None,
+        "exchanged_share": exchanged_share if generated else None,
         "own_shares": own_shares if is_own else None,
     },
     inputs=sources.source_files(source),
 )
-splits = sources.load_source(source, seed=seed, sizes=sizes, own_shares=own_shares)
+shares = {"own_shares": own_shares, "exchanged_share": exchanged_share}
+splits = sources.load_source(source, seed=seed, sizes=sizes, **shares)
 tests = [split for split in splits if split not in ("train", "valid")]
 
 # %% [markdown]
@@ -98,6 +102,9 @@ overview = pd.DataFrame(
 ).T
 columns = ["encounters", "turns", "dialogue (words)", "note (words)", "words a turn"]
 overview = overview.set_axis(columns, axis=1).round(1).astype({"encounters": int})
+if generated:
+    exchanged = {s: sum(EXCHANGED in one.meta for one in part) for s, part in splits.items()}
+    overview.insert(1, "exchanged names", exchanged)
 if official := sources.official_counts(source):
     overview.insert(1, "official count", official)
 overview
@@ -108,6 +115,9 @@ overview
 # Generated encounters are drawn from a casebook of problems in several specialities; whole problems
 # are held out, and only `test_unseen` draws them. MTS-Dialog says of each dialogue which part of a
 # note it is for, ACI-Bench how the visit was recorded.
+#
+# With `exchanged_share`, some training encounters have names from other problems or made-up ones,
+# so that a model which knows the names by heart has to read all the same; they are counted apart.
 
 # %%
 topic = {"synthetic": "speciality", "mts-dialog": sources.CORPUS_HEADER}.get(source, "subset")
@@ -115,6 +125,7 @@ rows = [
     {"split": split, topic: one.meta.get(topic, one.source), "problem": one.meta.get("problem")}
     for split, encounters in splits.items()
     for one in encounters
+    if EXCHANGED not in one.meta
 ]
 about = pd.DataFrame(rows)
 composition = pd.crosstab(about[topic], about["split"])[list(splits)]
@@ -253,7 +264,8 @@ at_hand = {
     "aci-bench": sources.is_at_hand("aci-bench"),
     "mts-dialog": sources.is_at_hand("mts-dialog"),
 }
-compared = {name: (splits["train"], splits[tests[0]])}
+as_in_casebook = [one for one in splits["train"] if EXCHANGED not in one.meta]
+compared = {name: (as_in_casebook, splits[tests[0]])}
 for corpus, is_there in at_hand.items():
     if compare_corpora and is_there and corpus != source:
         real = sources.load_source(corpus, seed=seed, sizes={}, own_shares={})
@@ -291,7 +303,7 @@ for (key, (train, _)), marker in zip(compared.items(), "os^", strict=False):
     label = f"{key} ({growth['n_distinct'].iloc[-1]:,} words)"
     ax.plot("n_words", "n_distinct", data=growth, marker=marker, ms=4, label=label)
 ax.set(xlabel="words of dialogue read", ylabel="different words met")
-ours = variety.sample_words(splits["train"], n_words, seed)
+ours = variety.sample_words(as_in_casebook, n_words, seed)
 n_distinct = len({word for text in ours for word in text})
 ax.set_title(f"{n_distinct:,} different words in {n_words:,} words of {name}")
 ax.legend()

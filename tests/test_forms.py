@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from medisum_utils.encounter import Encounter
-from medisum_utils.pretraining.forms import TOPICS, form, inventory, items_by_kind, presence
+from medisum_utils.pretraining.forms import TOPICS, form, items_by_kind, presence
 from medisum_utils.pretraining.reading import LIST_QUESTIONS
 from medisum_utils.synthesis.encounters import generate
 from medisum_utils.synthesis.soap import HEADERS, LISTS, NONE_LINES
@@ -34,41 +34,22 @@ def test_a_form_is_answered_by_the_facts_in_the_order_asked(encounters: list[Enc
         first, *rest = asked.split(" | ")
         names = [max((n for n in kind_of if first.endswith(n)), key=len), *rest]
         expected = [
-            f"{name} = {'; '.join(text for _, text in items[kind_of[name]])}"
-            for name in names
-            if items[kind_of[name]]
+            f"{name} = {'; '.join(items[kind_of[name]])}" for name in names if items[kind_of[name]]
         ]
         assert answer.split("\n") == (expected or ["nothing"])
         skipped += len(names) - len(expected)
     assert skipped > 100
 
 
-def test_items_hold_every_fact_and_first_turns(encounters: list[Encounter]) -> None:
+def test_items_hold_every_fact(encounters: list[Encounter]) -> None:
     for encounter in encounters:
         items = items_by_kind(encounter)
-        said = " ".join(text for found in items.values() for _, text in found)
+        said = " ".join(text for found in items.values() for text in found)
         for fact in encounter.facts:
             words = fact.value if fact.kind in ("dose", "frequency") else fact.text.split()[-1]
             assert words in said
         for kind, found in items.items():
-            own = [fact for fact in encounter.facts if fact.kind == kind]
-            assert [turn for turn, _ in found] == [min(fact.turns) for fact in own]
-
-
-def test_an_inventory_names_every_topic_in_the_order_of_the_talk(
-    encounters: list[Encounter],
-) -> None:
-    for number, encounter in enumerate(encounters):
-        items = items_by_kind(encounter)
-        lines = inventory(random.Random(number), encounter, "talk")[1].split("\n")
-        by_name = inventory(random.Random(number), encounter, "alphabet")[1].split("\n")
-        assert by_name == sorted(lines)
-        values = [line.partition(" = ")[2] for line in lines]
-        assert sorted(values) == sorted("; ".join(t for _, t in f) for f in items.values() if f)
-        turn_of = {"; ".join(t for _, t in f): min(n for n, _ in f) for f in items.values() if f}
-        if len(turn_of) == len(values):
-            turns = [turn_of[value] for value in values]
-            assert turns == sorted(turns)
+            assert len(found) == sum(fact.kind == kind for fact in encounter.facts)
 
 
 def test_presence_is_yes_for_topics_with_facts_alone(encounters: list[Encounter]) -> None:
@@ -92,5 +73,5 @@ def test_no_form_is_worded_as_a_note(encounters: list[Encounter]) -> None:
     written |= {text for text, _ in NONE_LINES.values()}
     for number, encounter in enumerate(encounters):
         rng = random.Random(number)
-        text = " ".join((*form(rng, encounter), *inventory(rng, encounter, "talk")))
+        text = " ".join(form(rng, encounter))
         assert not [each for each in written if each in text]

@@ -7,8 +7,10 @@ any number of workers gives the same stream.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from transformers import PreTrainedTokenizerFast
@@ -16,7 +18,10 @@ from transformers import PreTrainedTokenizerFast
 from medisum_utils.encounter import Encounter
 from medisum_utils.pretraining import reading
 from medisum_utils.pretraining.reading import Piece
-from medisum_utils.pretraining.recipe import KINDS
+from medisum_utils.pretraining.recipe import KINDS, TASKS
+from medisum_utils.pretraining.restoring import restore_document
+from medisum_utils.pretraining.tokens import CachedEncoder
+from medisum_utils.pretraining.visits import visit_document
 from medisum_utils.synthesis.casebook import load_casebook
 from medisum_utils.synthesis.cases import CaseSampler
 from medisum_utils.synthesis.encounters import GrammarClash, generate_one
@@ -27,6 +32,16 @@ from medisum_utils.synthesis.rewording import Rewording
 FULL = 100
 # Shares of words that a reworded dialogue's phrasings may lose or have replaced.
 REWORDED_WORDS = (0.0, 0.1, 0.2)
+# How often each kind of real text is read. Dialogues and notes are few: read more often, they would
+# be known by heart, and fine-tuning on the same encounters would take that for reading.
+TEXT_SHARES = {"dialogues": 0.03, "notes": 0.03, "answers": 0.94}
+# Loss weights of the dialogues themselves; random names cannot be foreseen.
+DIALOGUE_WEIGHTS = {"casebook": 0.15, "blended": 0.1, "invented": reading.INVENTED_WEIGHT}
+LINE_START, LINE_START_WEIGHT = 3, 2 * FULL  # tokens after a line break in an answer
+PLAIN_RUN = re.compile(r"(?<![^ ])[a-z]+(?: [a-z]+){5}(?![^ ,.;])")
+NEWLINE = "\u010a"  # the byte-level alphabet's line break
+# Token ids, weights in hundredths and span numbers of one document.
+Encoded = tuple[list[int], list[int], list[int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +66,7 @@ class Documents:
     def __init__(
         self,
         tokenizer: PreTrainedTokenizerFast,
-        texts: list[str],
+        texts: Mapping[str, Sequence[str]],
         *,
         n_rows: int,
         length: int,
@@ -64,85 +79,118 @@ class Documents:
         if unknown:
             raise ValueError(f"expected kinds of {KINDS}, got {sorted(unknown)}")
         self.tokenizer, self.texts = tokenizer, texts
+        self.encoder = CachedEncoder(tokenizer)
+        vocabulary = tokenizer.get_vocab().items()
+        self.breaks = {number for token, number in vocabulary if token.endswith(NEWLINE)}
         self.n_rows, self.length, self.mixture, self.seed = n_rows, length, mixture, seed
         self.p_reworded, self.p_frame = p_reworded, p_frame
         book = load_casebook()
         self.sampler = CaseSampler(book)
-        self.inventor = Inventor(book, common_words(texts))
+        words = common_words(chain(*reversed(texts.values())))
+        self.inventor = Inventor(book, words, plain_runs(texts.get("answers", ())))
 
     def document(self, rng: random.Random, kind: str) -> list[Piece]:
         """One document of a kind, as pieces of text with their weights."""
         if kind == "register":
             return reading.register_document(rng, rng.randint(1, max(1, self.length // 90)))
-        if kind in ("text", "cloze"):
-            text = self._passage(rng)
-            return [(text + "\n", 1.0)] if kind == "text" else reading.cloze_document(rng, text)
-        invented, forms = kind.startswith("invented"), kind.endswith("form")
-        encounter = self._invented(rng) if invented else self._encounter(rng, self.sampler)
-        if kind.endswith("note"):
-            return [(encounter.note_text + "\n", 1.0)]
-        return reading.dialogue_document(rng, encounter, invented=invented, forms=forms)
+        if kind == "text":
+            return [(self._passage(rng) + "\n", 1.0)]
+        if kind == "cloze":
+            return reading.cloze_document(rng, self._passage(rng))
+        if kind == "restore":
+            return restore_document(rng, lambda rng: self._text(rng, ("answers",)))
+        source, task = kind.split("_")
+        encounter = self._encounter(rng, source)
+        return visit_document(rng, encounter, task, weight=DIALOGUE_WEIGHTS[source])
 
-    def _encounter(self, rng: random.Random, sampler: CaseSampler) -> Encounter:
-        number, rewording = rng.randrange(2**40), None
+    def _encounter(self, rng: random.Random, source: str) -> Encounter:
+        rewording = None
         if rng.random() < self.p_reworded:
             rewording = Rewording(self.inventor.words, rng.choice(REWORDED_WORDS), self.p_frame)
-        return generate_one(
-            number, seed=self.seed, split="train", sampler=sampler, rewording=rewording
-        )
-
-    def _invented(self, rng: random.Random) -> Encounter:
         while True:
-            sampler = self.inventor.sampler(rng)
+            sampler = {
+                "casebook": lambda _: self.sampler,
+                "blended": self.inventor.blended,
+                "invented": self.inventor.sampler,
+            }[source](rng)
+            number = rng.randrange(2**40)
             try:
-                return self._encounter(rng, sampler)
+                return generate_one(
+                    number, seed=self.seed, split="train", sampler=sampler, rewording=rewording
+                )
             except GrammarClash:
                 continue  # random words can spell a piece of the grammar; draw others
 
+    def _text(self, rng: random.Random, names: Sequence[str]) -> str:
+        found = [name for name in names if self.texts.get(name)]
+        return rng.choice(self.texts[rng.choices(found, [TEXT_SHARES[n] for n in found])[0]])
+
     def _passage(self, rng: random.Random) -> str:
-        words = rng.choice(self.texts).split(" ")
+        words = self._text(rng, tuple(TEXT_SHARES)).split(" ")
         n = max(40, self.length // 2)
         start = rng.randrange(max(1, len(words) - n))
         return " ".join(words[start : start + n])
 
     def block(self, number: int) -> Block:
-        """Makes block `number`."""
+        """Makes block `number`.
+
+        A row is filled with documents until one does not fit. That one begins the next row; the
+        rest of this one is filled with short documents, and its end with running text.
+        """
         rng = random.Random(f"{self.seed}/{self.length}/{number}")
-        kinds, shares = zip(*self.mixture.items(), strict=True)
-        rows: list[list] = [[] for _ in range(self.n_rows)]
-        used = np.zeros(self.n_rows, dtype=int)
-        misses = 0
-        # Best fit: the fullest row that still has room. Documents that fit nowhere are dropped,
-        # and a few of them mean that the block is full.
-        while misses < 6:
-            kind = rng.choices(kinds, shares)[0]
-            tokens = self._encode(self.document(rng, kind))
-            if len(tokens[0]) > self.length:
-                tokens = tuple(part[: self.length] for part in tokens)
-            room = np.where(used + len(tokens[0]) <= self.length, used, -1)
-            row = int(room.argmax())
-            if room[row] < 0:
-                misses += 1
-                continue
-            rows[row].append(tokens)
-            used[row] += len(tokens[0])
+        rows: list[list[Encoded]] = []
+        waiting: Encoded | None = None
+        while len(rows) < self.n_rows:
+            row = [_cut(waiting or self._draw(rng, self.mixture), self.length)]
+            waiting = self._fill(rng, row, self.mixture)
+            short = {k: share for k, share in self.mixture.items() if not k.endswith(TASKS)}
+            if "text" in short:
+                self._fill(rng, row, short)
+                if room := self._room(row):
+                    row.append(_cut(self._encode(self.document(rng, "text")), room))
+            rows.append(row)
         return self._pack(rows)
 
-    def _encode(self, pieces: list[Piece]) -> tuple[list[int], list[int], list[int]]:
-        encoded = self.tokenizer._tokenizer.encode_batch(
-            [text for text, _ in pieces], add_special_tokens=False
-        )
-        ids, weights, spans = [self.tokenizer.bos_token_id], [0], [0]
-        for number, (piece, (_, weight)) in enumerate(zip(encoded, pieces, strict=True), start=1):
-            ids += piece.ids
-            weights += [round(weight * FULL)] * len(piece.ids)
-            is_answer = number > 1 and pieces[number - 2][0].endswith(
-                (reading.ANSWER, reading.ASSISTANT)
-            )
-            spans += [number if is_answer else 0] * len(piece.ids)
-        return ids + [self.tokenizer.eos_token_id], weights + [FULL // 10], spans + [0]
+    def _draw(self, rng: random.Random, mixture: Mapping[str, float]) -> Encoded:
+        kind = rng.choices(list(mixture), list(mixture.values()))[0]
+        return self._encode(self.document(rng, kind))
 
-    def _pack(self, rows: list[list]) -> Block:
+    def _room(self, row: list[Encoded]) -> int:
+        return self.length - sum(len(ids) for ids, *_ in row)
+
+    def _fill(
+        self, rng: random.Random, row: list[Encoded], mixture: Mapping[str, float]
+    ) -> Encoded:
+        """Adds documents to a row until one does not fit, and returns that one."""
+        while True:
+            made = self._draw(rng, mixture)
+            if len(made[0]) > self._room(row):
+                return made
+            row.append(made)
+
+    def _encode(self, pieces: list[Piece]) -> Encoded:
+        ids, weights, spans = [self.tokenizer.bos_token_id], [0], [0]
+        before = ""
+        for number, (text, weight) in enumerate(pieces, start=1):
+            tokens = self.encoder.encode(text)
+            is_answer = before.endswith((reading.ANSWER, reading.ASSISTANT))
+            ids += tokens
+            weights += (
+                self._answer_weights(tokens) if is_answer else [round(weight * FULL)] * len(tokens)
+            )
+            spans += [number if is_answer else 0] * len(tokens)
+            before = text
+        return [*ids, self.tokenizer.eos_token_id], [*weights, FULL // 10], [*spans, 0]
+
+    def _answer_weights(self, tokens: Sequence[int]) -> list[int]:
+        """Full weights, and more where a line begins: there it is decided what comes next."""
+        weights, since_break = [], LINE_START
+        for token in tokens:
+            weights.append(LINE_START_WEIGHT if since_break < LINE_START else FULL)
+            since_break = 0 if token in self.breaks else since_break + 1
+        return weights
+
+    def _pack(self, rows: list[list[Encoded]]) -> Block:
         shape = (self.n_rows, self.length)
         ids = np.full(shape, self.tokenizer.pad_token_id, dtype=np.int16)
         weights = np.zeros(shape, dtype=np.uint8)
@@ -165,7 +213,12 @@ class Documents:
         return self.block(number)
 
 
-def common_words(texts: list[str], n: int = 20_000) -> list[str]:
+def _cut(encoded: Encoded, n: int) -> Encoded:
+    """The first `n` tokens of a document."""
+    return tuple(part[:n] for part in encoded)
+
+
+def common_words(texts: Iterable[str], n: int = 20_000) -> list[str]:
     """Plain lower-case words of the texts, to mix with made-up ones."""
     words = set()
     for text in texts:
@@ -173,6 +226,16 @@ def common_words(texts: list[str], n: int = 20_000) -> list[str]:
         if len(words) >= n:
             break
     return sorted(words)
+
+
+def plain_runs(texts: Iterable[str], n: int = 40_000) -> list[str]:
+    """Stretches of six plain lower-case words, with nothing between them, from the texts."""
+    found: list[str] = []
+    for text in texts:
+        found += PLAIN_RUN.findall(text)
+        if len(found) >= n:
+            break
+    return found[:n]
 
 
 def iterate(documents: Documents, start: int) -> Iterator[Block]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
+from collections.abc import Sequence
 
 from medisum_utils.encounter import Encounter, Fact
 
@@ -54,38 +55,38 @@ ASKS = (
     "Answer each topic that came up; skip those that did not.",
     "Go through these topics and give only what the talk contains.",
 )
-INVENTORIES = {
-    "talk": (
-        "List what the talk contains, topic by topic, in the order in which it came up.",
-        "Which topics came up, and what was said? Keep the order of the talk.",
-    ),
-    "alphabet": (
-        "List what the talk contains, topic by topic, in alphabetical order.",
-        "Which topics came up, and what was said? Sort them by name.",
-    ),
-}
+TOPIC_ASKS = (
+    "Which of these came up?",
+    "Name the topics that were talked about.",
+    "Pick out what the talk has.",
+)
 # What a fact's text says of its own topic already.
 LEADS = ("onset ", "severity ", "quality ", "worse with ", "better with ")
 
 
-def items_by_kind(encounter: Encounter) -> dict[str, list[tuple[int, str]]]:
-    """For each kind of `TOPICS`: the items and the first turn that says each, in record order.
-
-    Dose and frequency join the medicine that they belong to.
-    """
-    items: dict[str, list[tuple[int, str]]] = defaultdict(list)
-    kind = ""
-    for fact in encounter.facts:
-        if fact.kind in ("dose", "frequency"):  # stands right behind its medicine
-            turn, text = items[kind][-1]
-            items[kind][-1] = (turn, f"{text} {fact.value}")
-        else:
-            kind = fact.kind
-            items[kind].append((min(fact.turns), _bare(fact)))
+def items_by_kind(encounter: Encounter) -> dict[str, list[str]]:
+    """For each kind of `TOPICS` its items in record order, a medicine with dose and frequency."""
+    items: dict[str, list[str]] = defaultdict(list)
+    for fact, dose, rest in with_doses(encounter.facts):
+        items[fact.kind].append(" ".join(part for part in (bare(fact), dose, rest) if part))
     return items
 
 
-def _bare(fact: Fact) -> str:
+def with_doses(facts: Sequence[Fact]) -> list[tuple[Fact, str, str]]:
+    """Each fact with the dose and frequency that belong to it; they stand right behind it."""
+    found: list[tuple[Fact, str, str]] = []
+    for fact in facts:
+        if fact.kind == "dose":
+            found[-1] = (found[-1][0], fact.value, "")
+        elif fact.kind == "frequency":
+            found[-1] = (*found[-1][:2], fact.value)
+        else:
+            found.append((fact, "", ""))
+    return found
+
+
+def bare(fact: Fact) -> str:
+    """A fact's text without the words that name its topic."""
     for lead in LEADS:
         if fact.text.startswith(lead):
             return fact.text.removeprefix(lead)
@@ -97,26 +98,18 @@ def form(rng: random.Random, encounter: Encounter) -> QA:
     items = items_by_kind(encounter)
     kinds = rng.sample(list(TOPICS), rng.randint(6, len(TOPICS)))
     names = {kind: rng.choice(TOPICS[kind]) for kind in kinds}
-    lines = [
-        f"{names[kind]} = {'; '.join(text for _, text in items[kind])}"
-        for kind in kinds
-        if items[kind]
-    ]
+    lines = [f"{names[kind]} = {'; '.join(items[kind])}" for kind in kinds if items[kind]]
     asked = f"{rng.choice(ASKS)} {' | '.join(names.values())}"
     return asked, "\n".join(lines) or "nothing"
 
 
-def inventory(rng: random.Random, encounter: Encounter, order: str) -> QA:
-    """Every topic that came up with its items, unasked; `order` is a key of `INVENTORIES`."""
-    items = items_by_kind(encounter)
-    met = sorted((min(turn for turn, _ in found), kind) for kind, found in items.items())
-    lines = [
-        f"{rng.choice(TOPICS[kind])} = {'; '.join(text for _, text in items[kind])}"
-        for _, kind in met
-    ]
-    if order == "alphabet":
-        lines.sort()
-    return rng.choice(INVENTORIES[order]), "\n".join(lines)
+def topics(rng: random.Random, encounter: Encounter) -> QA:
+    """Which of some topics came up, in the order asked: a form without its content."""
+    present = {fact.kind for fact in encounter.facts}
+    kinds = rng.sample(list(TOPICS), rng.randint(10, len(TOPICS)))
+    names = {kind: rng.choice(TOPICS[kind]) for kind in kinds}
+    asked = f"{rng.choice(TOPIC_ASKS)} {' | '.join(names.values())}"
+    return asked, "; ".join(names[kind] for kind in kinds if kind in present) or "nothing"
 
 
 def presence(rng: random.Random, encounter: Encounter, n: int = 4) -> list[QA]:
@@ -131,12 +124,3 @@ def presence(rng: random.Random, encounter: Encounter, n: int = 4) -> list[QA]:
         (rng.choice(ask).format(x=rng.choice(TOPICS[kind])), "yes" if kind in present else "no")
         for kind in drawn
     ]
-
-
-def form_pairs(rng: random.Random, encounter: Encounter) -> list[QA]:
-    """What a document of forms asks: two forms, or an inventory and a form."""
-    draw = rng.random()
-    if draw < 0.4:
-        order = "talk" if draw < 0.15 else "alphabet"
-        return [inventory(rng, encounter, order), form(rng, encounter)]
-    return [form(rng, encounter), form(rng, encounter)]

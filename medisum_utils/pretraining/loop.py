@@ -23,12 +23,12 @@ from transformers import LlamaForCausalLM
 
 from medisum_utils import machine
 from medisum_utils.pretraining import probes, record
-from medisum_utils.pretraining.architecture import build_model, build_optimizer, load_start
+from medisum_utils.pretraining.architecture import build_model, build_optimizers, load_start
 from medisum_utils.pretraining.copying import copy_batch
 from medisum_utils.pretraining.documents import FULL, Block, Documents
 from medisum_utils.pretraining.nf4 import rounded
 from medisum_utils.pretraining.prepare import Prepared
-from medisum_utils.pretraining.recipe import PROBED, Recipe, Stage
+from medisum_utils.pretraining.recipe import Recipe, Stage
 from medisum_utils.pretraining.schedule import Progress, learning_rate, probe_due
 from medisum_utils.pretraining.tokens import CONTROL_TOKENS
 
@@ -64,8 +64,8 @@ class Pretraining:
         self.start = start
         self.model = (load_start(start, recipe) if start else build_model(recipe)).to(self.device)
         # One compilation per shape pays only for the long stages.
-        self.compiled = torch.compile(self.model, dynamic=False) if compile else self.model
-        self.optimizer = build_optimizer(self.model, recipe)
+        self.compiled_loss = torch.compile(weighted_loss, dynamic=False) if compile else None
+        self.optimizers = build_optimizers(self.model, recipe)
         self.probe_blocks: dict[tuple[int, str], Block] = {}
         # In a fixed random order, so that the few symbols of the first stages are of all kinds.
         order = torch.randperm(
@@ -197,27 +197,19 @@ class Pretraining:
             )
 
     def _step(self, ids: torch.Tensor, weights: torch.Tensor, *, nf4: bool) -> torch.Tensor:
-        rate = learning_rate(self.recipe, self.progress)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.zero_grad(set_to_none=True)
+        share = learning_rate(self.recipe, self.progress) / self.recipe.learning_rate
+        for group in (group for one in self.optimizers for group in one.param_groups):
+            group["lr"] = share * group["initial_lr"]
+        self.model.zero_grad(set_to_none=True)
+        compiled = self.compiled_loss if ids.shape[1] >= COMPILE_FROM_TOKENS else None
         with rounded(self.model, enabled=nf4):
-            loss = self._loss(ids, weights)
+            with self._autocast():
+                loss = (compiled or weighted_loss)(self.model, ids, weights)
             loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            optimizer.step()
         return loss.detach()
-
-    def _loss(self, ids: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-        """Mean negative log-likelihood of the next tokens, each by its weight."""
-        with self._autocast():
-            run = self.compiled if ids.shape[1] >= COMPILE_FROM_TOKENS else self.model
-            logits = run(input_ids=ids).logits
-        nll = torch.nn.functional.cross_entropy(
-            logits[:, :-1].flatten(0, 1).float(), ids[:, 1:].flatten(), reduction="none"
-        )
-        wanted = weights[:, 1:].flatten()
-        return (nll * wanted).sum() / wanted.sum().clamp(min=1.0)
 
     def _autocast(self) -> torch.autocast | nullcontext:
         if self.device == "cpu" and not torch.backends.cpu.get_cpu_capability().startswith(
@@ -235,10 +227,9 @@ class Pretraining:
         scores = {"copy": self._copy_score(stage)}
         self.model.eval()
         with rounded(self.model, enabled=stage.nf4), self._autocast():
-            for kind in PROBED:
-                if kind in stage.mixture:
-                    probe = self._probe_block(stage, kind)
-                    scores[kind] = probes.document_exact(self.model, probe, self.device)
+            for kind in stage.probes:
+                probe = self._probe_block(stage, kind)
+                scores[kind] = probes.document_exact(self.model, probe, self.device)
         self.model.train()
         self._tick()
         line = {
@@ -280,7 +271,7 @@ class Pretraining:
             "texts_sha256": self.texts_sha256,
             "losses": [float(loss) for loss in self.losses],
             "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
         }
         partial = self.out / "state.pt.partial"
         torch.save(state, partial)
@@ -293,7 +284,26 @@ class Pretraining:
         if state["texts_sha256"] != self.texts_sha256:
             raise ValueError(f"{self.out} holds a run on other texts; choose another folder")
         self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
         self.losses = list(torch.tensor(state["losses"], device=self.device))
         self.progress = Progress(**state["progress"])
         record.trim_log(self.out / record.LOG, self.progress.step)
+
+
+def weighted_loss(
+    model: LlamaForCausalLM, ids: torch.Tensor, weights: torch.Tensor
+) -> torch.Tensor:
+    """Mean negative log-likelihood of the next tokens, each by its weight; both (rows, length).
+
+    Under autocast the residual stream, which it leaves in fp32, is of its type too: half the bytes.
+    """
+    embedded = model.get_input_embeddings()(ids)
+    if torch.is_autocast_enabled(ids.device.type):
+        embedded = embedded.to(torch.get_autocast_dtype(ids.device.type))
+    logits = model(inputs_embeds=embedded).logits
+    nll = torch.nn.functional.cross_entropy(
+        logits[:, :-1].flatten(0, 1).float(), ids[:, 1:].flatten(), reduction="none"
+    )
+    wanted = weights[:, 1:].flatten()
+    return (nll * wanted).sum() / wanted.sum().clamp(min=1.0)

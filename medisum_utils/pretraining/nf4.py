@@ -6,7 +6,7 @@ runs on rounded weights and updates the exact ones (a straight-through estimate)
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -54,14 +54,21 @@ def quantised_weights(model: torch.nn.Module) -> list[torch.Tensor]:
 @contextmanager
 def rounded(model: torch.nn.Module, *, enabled: bool = True) -> Iterator[None]:
     """Runs its body on NF4-rounded weights and puts the exact ones back afterwards."""
-    weights = quantised_weights(model) if enabled else []
+    if not enabled:
+        yield
+        return
+    weights = quantised_weights(model)
+    sizes = [weight.numel() for weight in weights]  # multiples of a block, so that none is torn
     with torch.no_grad():
-        exact = [weight.clone() for weight in weights]
-        for weight in weights:
-            weight.copy_(round_nf4(weight))
+        exact = torch.cat([weight.flatten() for weight in weights])
+        _assign(weights, round_nf4(exact).split(sizes))
     try:
         yield
     finally:
-        with torch.no_grad():
-            for weight, value in zip(weights, exact, strict=True):
-                weight.copy_(value)
+        _assign(weights, exact.split(sizes))
+
+
+@torch.no_grad()
+def _assign(weights: list[torch.Tensor], values: Sequence[torch.Tensor]) -> None:
+    for weight, value in zip(weights, values, strict=True):
+        weight.copy_(value.view_as(weight))

@@ -11,40 +11,41 @@ from typing import Any
 
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from medisum_utils.pretraining.documents import TEXT_SHARES
 from medisum_utils.pretraining.recipe import Recipe
 from medisum_utils.pretraining.record import texts_sha256
 from medisum_utils.pretraining.tokens import train_tokenizer
 from medisum_utils.synthesis.encounters import generate
 
 TEXTS, CORPUS, TOKENIZER = "texts.json.gz", "corpus.json", "tokenizer"
-# Few dialogues and notes, many answers: each clinical text is read this many times as often.
-CLINICAL_REPEATS = 5
 N_TOKENIZER_ENCOUNTERS = 3000
+N_TOKENIZER_ANSWERS = 4000
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """Texts in the order of the run, the tokenizer, and what the texts are: counts and a hash."""
+    """Texts by their kinds (`TEXT_SHARES`), the tokenizer, and counts and hash of the texts."""
 
-    texts: list[str]
+    texts: dict[str, list[str]]
     tokenizer: PreTrainedTokenizerFast
     corpus: dict[str, Any]
 
 
 def prepare(out: Path, recipe: Recipe) -> None:
-    """Writes the texts and the tokenizer to `out`, shuffled by the recipe's seed.
+    """Writes the texts and the tokenizer, which is trained on a part of them, to `out`.
 
     Raises: see `corpora_fetch`, where a corpus is missing or differs.
     """
-    texts, corpus = real_texts(recipe.seed)
+    texts, corpus = real_texts()
     encounters = list(generate(N_TOKENIZER_ENCOUNTERS, seed=recipe.seed, split="train"))
-    generated = [e.dialogue_text for e in encounters] + [e.note_text for e in encounters]
-    tokenizer = train_tokenizer(texts[: len(generated)] + generated, recipe.n_vocabulary)
-    write_prepared(out, Prepared(texts, tokenizer, corpus))
+    read = [e.dialogue_text for e in encounters] + [e.note_text for e in encounters]
+    read += texts["dialogues"] + texts["notes"]
+    read += random.Random(recipe.seed).sample(texts["answers"], N_TOKENIZER_ANSWERS)
+    write_prepared(out, Prepared(texts, train_tokenizer(read, recipe.n_vocabulary), corpus))
 
 
-def real_texts(seed: int) -> tuple[list[str], dict[str, Any]]:
-    """The real texts in a random order, and their counts and hash.
+def real_texts() -> tuple[dict[str, list[str]], dict[str, Any]]:
+    """The real texts by what they are, and their counts and hash.
 
     Dialogues and notes are separate texts, of training splits only; see `corpora`.
     """
@@ -55,18 +56,19 @@ def real_texts(seed: int) -> tuple[list[str], dict[str, Any]]:
         iter_training_notes,
     )
 
-    dialogues, notes = list(iter_training_dialogues()), list(iter_training_notes())
-    answers = list(iter_medquad_answers())
-    texts = (dialogues + notes) * CLINICAL_REPEATS + answers
-    random.Random(seed).shuffle(texts)
+    texts = {
+        "dialogues": list(iter_training_dialogues()),
+        "notes": list(iter_training_notes()),
+        "answers": list(iter_medquad_answers()),
+    }
     corpus = {
-        "n_training_dialogues": len(dialogues),
-        "n_training_notes": len(notes),
-        "n_repeats_of_both": CLINICAL_REPEATS,
-        "n_medquad_answers": len(answers),
-        "n_texts": len(texts),
+        "n_training_dialogues": len(texts["dialogues"]),
+        "n_training_notes": len(texts["notes"]),
+        "n_medquad_answers": len(texts["answers"]),
+        "shares": dict(TEXT_SHARES),
         "texts_sha256": texts_sha256(texts),
         "n_tokenizer_encounters": N_TOKENIZER_ENCOUNTERS,
+        "n_tokenizer_answers": N_TOKENIZER_ANSWERS,
     }
     return texts, corpus
 

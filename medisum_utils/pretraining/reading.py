@@ -11,12 +11,11 @@ import re
 from collections import defaultdict
 
 from medisum_utils.encounter import Encounter, Fact
-from medisum_utils.pretraining.forms import QA, form_pairs, presence
+from medisum_utils.pretraining.forms import QA, presence
 from medisum_utils.synthesis.invented import made_up_word
 
 Piece = tuple[str, float]
-MOST_QUESTIONS = 22  # of a dialogue: with more of them, it would not fit into one row
-DIALOGUE_WEIGHT, INVENTED_WEIGHT = 0.2, 0.03
+INVENTED_WEIGHT = 0.03  # of random names, which nobody can foresee
 USER = "<|start_header_id|>user<|end_header_id|>\n\n"
 ASSISTANT = "<|start_header_id|>assistant<|end_header_id|>\n\n"
 ANSWER = "Answer:"
@@ -84,7 +83,7 @@ def _owner(fact: Fact) -> tuple[str, tuple[str, ...]]:
 
 
 def questions(rng: random.Random, encounter: Encounter) -> list[QA]:
-    """Up to `MOST_QUESTIONS` on the facts of an encounter and the topics that came up."""
+    """Questions on the facts of an encounter and the topics that came up, in random order."""
     by_kind: dict[str, list[Fact]] = defaultdict(list)
     for fact in encounter.facts:
         by_kind[fact.kind].append(fact)
@@ -97,7 +96,7 @@ def questions(rng: random.Random, encounter: Encounter) -> list[QA]:
     for fact in encounter.facts:
         pairs += _single_questions(rng, fact)
     rng.shuffle(pairs)
-    return pairs[:MOST_QUESTIONS]
+    return pairs
 
 
 def as_document(passage: str, pairs: list[QA], *, weight: float, chat: bool) -> list[Piece]:
@@ -112,15 +111,6 @@ def as_document(passage: str, pairs: list[QA], *, weight: float, chat: bool) -> 
         pieces.append((f"{USER if number else ''}{question}<|eot_id|>{ASSISTANT}", 0.0))
         pieces.append((f"{answer}<|eot_id|>", 1.0))
     return pieces
-
-
-def dialogue_document(
-    rng: random.Random, encounter: Encounter, *, invented: bool, forms: bool = False
-) -> list[Piece]:
-    """A dialogue and questions about it, or with `forms` forms to fill in; never its note."""
-    weight = INVENTED_WEIGHT if invented else DIALOGUE_WEIGHT
-    pairs = form_pairs(rng, encounter) if forms else questions(rng, encounter)
-    return as_document(encounter.dialogue_text, pairs, weight=weight, chat=rng.random() < 0.5)
 
 
 SENTENCE_END = re.compile(r"(?<=[.?!])\s+")

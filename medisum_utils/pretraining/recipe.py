@@ -8,12 +8,19 @@ from pathlib import Path
 import yaml
 
 RECIPES = Path(__file__).parent / "recipes.yaml"
+TASKS = ("questions", "form", "sheet", "visit")  # about a dialogue; a visit has all the others
+SOURCES = ("casebook", "blended", "invented")  # of the names in a dialogue, see `invented`
 # The kinds of documents that a mixture may have, see `documents`.
 KINDS = (
-    *("register", "invented", "invented_form", "invented_note"),
-    *("reading", "form", "note", "text", "cloze"),
+    *("register", "text", "cloze", "restore"),
+    *(f"{source}_{task}" for source in SOURCES for task in TASKS),
 )
-PROBED = ("register", "invented", "invented_form", "reading", "form")
+# What a probe can ask of a model, beside copying.
+PROBED = (
+    "register",
+    "restore",
+    *(f"{source}_{task}" for source in SOURCES for task in ("questions", "form", "sheet")),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +30,9 @@ class Stage:
     `length` and `n_rows` shape a batch (tokens, rows); `copy_share` of the rows are copy tasks
     over `n_symbols` symbols, the rest is the `mixture` of document kinds. A stage ends after
     `n_tokens`, or, if it is all copying, as soon as `gate` (a probe's name) reaches `threshold`;
-    a gate that is not reached by then stops the run. `nf4` trains on rounded weights, see `nf4`;
-    `p_reworded` and `p_frame` are those of `Documents`.
+    a gate that is not reached by then stops the run. `probes` of `PROBED` are asked `n_probes`
+    times beside copying. `nf4` trains on rounded weights, see `nf4`; `p_reworded` and `p_frame` are
+    those of `Documents`.
 
     Raises: ValueError for a mixture, a gate or a share that cannot be.
     """
@@ -42,15 +50,17 @@ class Stage:
     p_reworded: float = 0.0
     p_frame: float = 0.0
     n_probes: int = 16
+    probes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        unknown = set(self.mixture) - set(KINDS)
-        if unknown:
-            raise ValueError(f"{self.name}: expected kinds of {KINDS}, got {sorted(unknown)}")
-        probes = [kind for kind in PROBED if kind in self.mixture]
-        probes += ["copy"] if self.n_copy_rows else []
-        if self.gate and self.gate not in probes:
-            raise ValueError(f"{self.name}: expected a gate of {probes}, got {self.gate!r}")
+        object.__setattr__(self, "probes", tuple(self.probes))
+        for given, known in ((self.mixture, KINDS), (self.probes, PROBED)):
+            unknown = set(given) - set(known)
+            if unknown:
+                raise ValueError(f"{self.name}: expected kinds of {known}, got {sorted(unknown)}")
+        gates = [*self.probes, *(["copy"] if self.n_copy_rows else [])]
+        if self.gate and self.gate not in gates:
+            raise ValueError(f"{self.name}: expected a gate of {gates}, got {self.gate!r}")
         if not 0 <= self.copy_share <= 1 or bool(self.mixture) == (self.copy_share == 1):
             raise ValueError(
                 f"{self.name}: expected a mixture beside a copy share below 1, or none beside 1, "
@@ -65,7 +75,11 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Everything that makes a base model, but for the texts."""
+    """Everything that makes a base model, but for the texts.
+
+    `learning_rate` is that of the matrices in the blocks, `outer_learning_rate` of the rest; both
+    warm up and decay together, see `schedule`.
+    """
 
     seed: int
     n_vocabulary: int
@@ -75,6 +89,7 @@ class Recipe:
     n_kv_heads: int
     intermediate_size: int
     learning_rate: float
+    outer_learning_rate: float
     warmup_steps: int
     decay_share: float
     weight_decay: float

@@ -18,11 +18,13 @@ LOG, RECORD, WEIGHTS = "pretraining_log.jsonl", "pretraining.json", "model.safet
 PACKAGES = ("torch", "transformers")
 
 
-def texts_sha256(texts: Iterable[str]) -> str:
-    """One hash over texts and their order."""
+def texts_sha256(texts: Mapping[str, Iterable[str]]) -> str:
+    """One hash over texts, their names and their order."""
     digest = hashlib.sha256()
-    for text in texts:
-        digest.update(hashlib.sha256(text.encode("utf-8")).digest())
+    for name, part in texts.items():
+        digest.update(name.encode("utf-8"))
+        for text in part:
+            digest.update(hashlib.sha256(text.encode("utf-8")).digest())
     return digest.hexdigest()
 
 

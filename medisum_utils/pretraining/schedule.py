@@ -25,8 +25,13 @@ class Progress:
 
 
 def learning_rate(recipe: Recipe, progress: Progress) -> float:
-    """Warm-up by steps, then constant; linear decay over the planned tokens still to come."""
+    """Warm-up by steps, then constant; linear decay over the planned tokens still to come.
+
+    With a `decay_share` of 0 it stays, for a run that another goes on from.
+    """
     warm = min(1.0, (progress.step + 1) / recipe.warmup_steps)
+    if not recipe.decay_share:
+        return recipe.learning_rate * warm
     to_come = sum(s.n_tokens for s in recipe.stages[progress.stage :]) - progress.stage_tokens
     decay = min(1.0, max(0.0, to_come) / (recipe.decay_share * recipe.n_tokens))
     return recipe.learning_rate * warm * decay

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
+import regex
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
@@ -25,6 +27,10 @@ PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+
+WORDS = regex.compile(PATTERN)
+CONTROL = re.compile(f"({'|'.join(map(re.escape, CONTROL_TOKENS))})")
+MOST_KNOWN = 100_000  # words
 
 
 def train_tokenizer(texts: Iterable[str], n_vocabulary: int) -> PreTrainedTokenizerFast:
@@ -52,3 +58,32 @@ def train_tokenizer(texts: Iterable[str], n_vocabulary: int) -> PreTrainedTokeni
         clean_up_tokenization_spaces=False,
         model_max_length=2048,
     )
+
+
+class CachedEncoder:
+    """Encodes just as the tokenizer does, only several times as fast, for text that repeats words.
+
+    A byte-level BPE treats each piece of `PATTERN` by itself, so that the pieces can be remembered.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
+        self.control = {token: tokenizer.convert_tokens_to_ids(token) for token in CONTROL_TOKENS}
+        self.backend = tokenizer.backend_tokenizer
+        self.known: dict[str, list[int]] = {}
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids; a control token spelt in the text becomes one."""
+        ids: list[int] = []
+        for part in CONTROL.split(text):
+            if part in self.control:
+                ids.append(self.control[part])
+            else:
+                for word in WORDS.findall(part):
+                    ids += self.known.get(word) or self._encode_word(word)
+        return ids
+
+    def _encode_word(self, word: str) -> list[int]:
+        ids = self.backend.encode(word, add_special_tokens=False).ids
+        if len(self.known) < MOST_KNOWN:
+            self.known[word] = ids
+        return ids

@@ -1,12 +1,19 @@
-"""Encounters whose every name is made up, so that only reading the dialogue can answer.
+"""Encounters whose names are made up or out of place, so that only reading the dialogue can answer.
 
-Used for pretraining only: problems, symptoms, medicines and findings are random words, hence no
-knowledge helps and a model must learn to look back and copy.
+Used for pretraining, and for a share of the training encounters (`augmented`). In an invented
+encounter every problem, symptom, medicine and finding has a name of random words, of words that
+follow each other in some text, or a known name with one word changed, so that a name which begins
+like a known one need not end like it. In a blended encounter each is drawn from another problem of
+the casebook, some are invented: what goes with what says nothing, and whether a name is known or
+not says nothing either. Hence no knowledge helps, and a model must learn to look back and copy.
 """
 
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
 
 from medisum_utils.synthesis.casebook import Casebook, Medicine, Problem, Term
 from medisum_utils.synthesis.cases import CaseSampler
@@ -19,6 +26,15 @@ CODAS = ["", "", "", "l", "m", "n", "r", "s", "t", "x", "nd", "st", "ne", "ze", 
 ENDINGS = "in ol ide ate one ine ium an ex ra mab pril statin azole cillin vir tide".split()  # noqa: SIM905
 # Words that would be read as part of a note's own grammar.
 GRAMMAR = {"left", "right"}
+# Shares of names that are random words, and words in a row from a text; the rest are known names
+# with one word changed.
+RANDOM_NAMES, TEXT_NAMES = 0.4, 0.3
+# Shares of made-up names in a blended encounter.
+BLENDS = (0.0, 0.0, 0.2, 0.5)
+POOLED = (
+    *("character", "worse", "better", "symptoms", "exam", "results", "qualifiers"),
+    *("orders", "referrals", "advice", "precautions"),
+)
 
 
 def made_up_word(rng: random.Random) -> str:
@@ -31,16 +47,42 @@ def made_up_word(rng: random.Random) -> str:
 
 
 class Inventor:
-    """Makes whole casebooks of made-up names; `words` are real words to mix in."""
+    """Makes whole casebooks of made-up names.
 
-    def __init__(self, book: Casebook, words: list[str]) -> None:
+    `words` are real words to mix in; `runs` are words in a row from real texts, as names that read
+    like language. Without runs there are more random words.
+    """
+
+    def __init__(self, book: Casebook, words: list[str], runs: Sequence[str] = ()) -> None:
         if len(words) < 100:
             raise ValueError(f"expected at least 100 words to mix, got {len(words)}")
         self.book = book
         self.words = [word for word in words if word not in GRAMMAR]
+        self.runs = [run for run in runs if not GRAMMAR & set(run.split())]
+        known = [problem for problem in book.problems if not problem.held_out]
+        self.pools = {
+            name: _distinct(item for problem in known for item in getattr(problem, name))
+            for name in POOLED
+        }
+        self.pools["name"] = [problem.name for problem in known]
+        self.pools["complaint"] = [problem.complaint for problem in known]
+        self.medicines = [m for m in book.medicines.values() if not m.held_out]
+        self.known = [
+            name
+            for name in map(_name, chain(*self.pools.values()))
+            if name and not GRAMMAR & set(name.split())
+        ]
 
     def phrase(self, rng: random.Random, longest: int = 4) -> str:
-        """One to `longest` words, each real or made up."""
+        """One to `longest` words: a name of one of the three sorts."""
+        draw = rng.random()
+        if draw < TEXT_NAMES and self.runs:
+            return _heavy(rng.choice(self.runs).split()[: rng.randint(2, longest + 1)])
+        if draw >= TEXT_NAMES + RANDOM_NAMES:
+            words = rng.choice(self.known).split()[:longest]
+            new = made_up_word(rng) if rng.random() < 0.2 else rng.choice(self.words)
+            words[rng.randrange(len(words))] = new
+            return " ".join(words)
         n = rng.randint(1, longest)
         return " ".join(
             made_up_word(rng) if rng.random() < 0.35 else rng.choice(self.words) for _ in range(n)
@@ -91,15 +133,82 @@ class Inventor:
         routes, frequencies = model.routes, model.frequencies
         return Medicine(made_up_word(rng), doses, model.unit, routes, frequencies, False)
 
+    def blended(self, rng: random.Random) -> CaseSampler:
+        """A sampler over one problem blended of all, with some medicines of any kind."""
+        share = rng.choice(BLENDS)
+        made_up = self._problem(rng, [])
+
+        def drawn(name: str) -> tuple:
+            """As many items as the made-up problem has, each its own or one of the casebook's."""
+            own = getattr(made_up, name)
+            known = rng.sample(self.pools[name], len(own))
+            both = zip(own, known, strict=True)
+            return tuple(new if rng.random() < share else old for new, old in both)
+
+        def one(name: str):
+            own = getattr(made_up, name)
+            return own if rng.random() < share else rng.choice(self.pools[name])
+
+        medicines = [
+            self._medicine(rng) if rng.random() < share else rng.choice(self.medicines)
+            for _ in range(12)
+        ]
+        problem = replace(
+            made_up,
+            name=one("name"),
+            complaint=one("complaint"),
+            medicines=tuple(medicine.name for medicine in medicines[:4]),
+            **{name: drawn(name) for name in POOLED},
+        )
+        common = self.book.common
+        if rng.random() < share:
+            common = self._common(rng)
+        return CaseSampler(Casebook((problem,), {m.name: m for m in medicines}, common))
+
     def sampler(self, rng: random.Random) -> CaseSampler:
         """A sampler over a fresh casebook of made-up names."""
         medicines = {m.name: m for m in (self._medicine(rng) for _ in range(8))}
         problems = tuple(self._problem(rng, list(medicines.values())[:4]) for _ in range(2))
-        common = self.book.common | {
+        return CaseSampler(Casebook(problems, medicines, self._common(rng)))
+
+    def _common(self, rng: random.Random) -> dict:
+        return self.book.common | {
             "conditions": tuple(Term(phrase) for phrase in self.phrases(rng, 4)),
             "surgeries": tuple(Term(phrase) for phrase in self.phrases(rng, 3)),
             "allergens": self.phrases(rng, 3, 2),
             "reactions": self.phrases(rng, 3, 2),
             "family_conditions": self.phrases(rng, 3),
         }
-        return CaseSampler(Casebook(problems, medicines, common))
+
+
+def _heavy(words: list[str]) -> str:
+    """The words between the first and the last of four letters or more, or all without such."""
+    heavy = [i for i, word in enumerate(words) if len(word) > 3] or [0, len(words) - 1]
+    return " ".join(words[heavy[0] : heavy[-1] + 1])
+
+
+def _name(item: str | Term | Mapping) -> str:
+    """The words for an item of the casebook; none for a result, which has several."""
+    return item.term if isinstance(item, Term) else item if isinstance(item, str) else ""
+
+
+def casebook_words(book: Casebook) -> list[str]:
+    """The plain lower-case words of all names that training may show."""
+    names = (
+        _name(item)
+        for problem in book.problems
+        if not problem.held_out
+        for pool in POOLED
+        for item in getattr(problem, pool)
+    )
+    words = {word for name in names for word in name.split()}
+    return sorted(word for word in words if word.isascii() and word.isalpha() and word.islower())
+
+
+def _distinct(items: Iterable) -> list:
+    """Each item once; results are mappings, which no set holds."""
+    found: list = []
+    for item in items:
+        if item not in found:
+            found.append(item)
+    return found

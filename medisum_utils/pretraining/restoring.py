@@ -1,0 +1,113 @@
+"""Restoring: running text with noise in it, to be written down as it was.
+
+What a writer of prose needs beside reading, namely to take words out of a disorderly source and put
+them into whole sentences, can be learnt from any text: words are lost, spoken instead of written,
+told in the first person, broken into lines and mixed with talk, and the text as it was is the
+answer (denoising, as in BART). Only answers of MedQuAD are spoilt like that, never a note: a note
+beside its own words in disorder would come too near to a note beside its dialogue.
+
+Source: Lewis et al. 2020, BART, aclanthology.org/2020.acl-main.703.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Sequence
+
+from medisum_utils.pretraining.forms import QA
+from medisum_utils.pretraining.reading import SENTENCE_END, Piece
+from medisum_utils.pretraining.visits import task_document
+from medisum_utils.synthesis.casebook import load_casebook
+from medisum_utils.synthesis.speech import number_words
+
+ASKS = (
+    "Restore the text.",
+    "Write this out in full.",
+    "Put this into whole sentences.",
+    "What was the text before it was spoilt?",
+    "Tidy this up into running text.",
+)
+# Words that carry little; they are lost more often than others.
+LIGHT = frozenset(
+    ("a", "an", "the", "is", "are", "was", "were", "be", "been", "being", "has", "have", "had")
+    + ("do", "does", "did", "of", "to", "in", "on", "at", "for", "with", "by", "from", "and", "or")
+    + ("but", "that", "this", "these", "those", "which", "who", "as", "it", "its", "there", "he")
+    + ("she", "they", "his", "her", "their", "him", "them", "will", "would", "can", "could", "may")
+)
+FIRST_PERSON = {
+    "he": "I",
+    "she": "I",
+    "him": "me",
+    "his": "my",
+    "her": "my",
+    "himself": "myself",
+    "herself": "myself",
+    "has": "have",
+    "does": "do",
+    "denies": "no",
+    "reports": "have",
+    "states": "say",
+}
+TELLER = re.compile(r"\bthe patient(?: is)?\b", re.I)
+NUMBER = re.compile(r"(?<![\d.,/])\d{1,4}(?![\d,/]|\.\d)")
+SPEAKERS = (("Doctor", "Patient"), ("A", "B"), ("Patient", "Patient"), ("", ""))
+BREAK = re.compile(r"(?<=[.,;:])\s+|\s+(?=(?:and|but|which|who)\s)")
+
+
+def restore_document(rng: random.Random, draw_text: Callable[[random.Random], str]) -> list[Piece]:
+    """A noisy passage of a drawn text, and the passage as it was."""
+    talk = load_casebook().common["acks"]
+    while True:
+        task = restoring_task(rng, draw_text(rng), talk)
+        if task is not None:
+            return task_document(rng, task[0], [task[1]], weight=0.0)
+
+
+def restoring_task(rng: random.Random, text: str, talk: Sequence[str]) -> tuple[str, QA] | None:
+    """A noisy passage with its question and answer, from up to six neighbouring sentences.
+
+    `talk` are remarks to mix in. None where the text has no sentence of a usable length.
+    """
+    sentences = [s for s in SENTENCE_END.split(" ".join(text.split())) if 2 <= len(s.split()) <= 60]
+    if not sentences:
+        return None
+    start, n = rng.randrange(len(sentences)), rng.choice((1, 1, 2, 2, 3, 4, 6))
+    clean = sentences[start : start + n]
+    noisy = [_noisy(rng, sentence) for sentence in clean]
+    return _as_lines(rng, noisy, talk), (rng.choice(ASKS), " ".join(clean))
+
+
+def _noisy(rng: random.Random, sentence: str) -> str:
+    """One sentence with words lost, told in the first person and with numbers spoken, or less."""
+    if rng.random() < 0.5:
+        sentence = NUMBER.sub(lambda match: number_words(match[0]).replace("-", " "), sentence)
+    if rng.random() < 0.5:
+        sentence = TELLER.sub("I am" if rng.random() < 0.5 else "I", sentence)
+        words = [FIRST_PERSON.get(word.lower(), word) for word in sentence.split(" ")]
+    else:
+        words = sentence.split(" ")
+    light, heavy = rng.choice(((0.1, 0.0), (0.4, 0.05), (0.8, 0.1), (0.9, 0.2)))
+    kept = [w for w in words if rng.random() >= (light if w.lower() in LIGHT else heavy)]
+    said = " ".join(kept or words)
+    return said.lower() if rng.random() < 0.3 else said
+
+
+def _as_lines(rng: random.Random, noisy: Sequence[str], talk: Sequence[str]) -> str:
+    """The noisy sentences as a passage, or broken into lines of speakers with talk between them."""
+    if rng.random() < 0.3:
+        return " ".join(noisy)
+    speakers, p_break, p_talk = rng.choice(SPEAKERS), rng.choice((0.2, 0.6)), rng.choice((0.0, 0.4))
+    pieces = [""]
+    for sentence in noisy:
+        for piece in BREAK.split(sentence):
+            if rng.random() < p_break or not pieces[-1]:
+                pieces.append(piece)
+            else:
+                pieces[-1] += f" {piece}"
+        pieces += [rng.choice(talk)] if rng.random() < p_talk else []
+    lines = []
+    for number, piece in enumerate(piece for piece in pieces if piece):
+        speaker = speakers[number % 2]
+        lines.append(f"{speaker}: {piece}" if speaker else piece)
+    return "\n".join(lines)

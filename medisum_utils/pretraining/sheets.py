@@ -1,0 +1,207 @@
+"""Sheets: hundreds of made-up house styles in which what a talk contains is written down.
+
+A form says in its question what it wants. Whoever writes a note is told no more than its name, and
+must know by heart which lines it has, in which order and wording, and pass over those that did not
+come up. Learning one such style from a few hundred examples is what fine-tuning asks for; here the
+base learns to learn it, on styles that are drawn at random and have nothing of a SOAP note: not its
+sections, headers, sentences or order (a test says so).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import yaml
+
+from medisum_utils.encounter import Encounter, Fact
+from medisum_utils.pretraining.forms import QA, TOPICS, bare, with_doses
+from medisum_utils.synthesis.invented import made_up_word
+from medisum_utils.synthesis.soap import NONE_LINES
+
+N_STYLES = 512
+SEED = 2026  # of the styles; the same for every run, since a base knows its own sheets alone
+# Topic of a denial such as "known allergies" -> the kind whose line can say so.
+DENIED = {
+    NONE_LINES[topic][1]: kind
+    for topic, kind in {
+        "conditions": "condition",
+        "surgeries": "surgery",
+        "medicines": "medicine",
+        "allergies": "allergy",
+        "family": "family",
+    }.items()
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a sheet: the kinds it tells of, each with its wrapping, and what stands around.
+
+    `each` repeats the line for every item instead of joining them.
+    """
+
+    kinds: tuple[str, ...]
+    wraps: tuple[str, ...]
+    header: str
+    joiner: str
+    end: str
+    each: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """A sheet's name and its lines under their titles, in order; "" is no title.
+
+    `nothing` says in a topic's own line that it was denied; where it is "", the line with all
+    denials does. `prescription` orders medicine, dose and the rest; `with_status` puts the course
+    of an illness behind its name.
+    """
+
+    name: str
+    parts: tuple[tuple[str, tuple[Line, ...]], ...]
+    nothing: str
+    prescription: str
+    with_status: str
+
+
+@lru_cache(maxsize=1)
+def load_pieces() -> dict:
+    """Reads sheets.yaml once."""
+    path = Path(__file__).with_suffix(".yaml")
+    return yaml.load(path.read_text(encoding="utf-8"), yaml.CSafeLoader)
+
+
+@lru_cache(maxsize=1)
+def styles() -> tuple[Style, ...]:
+    """The `N_STYLES` styles that every base is trained on."""
+    rng = random.Random(SEED)
+    names: dict[str, None] = {}
+    while len(names) < N_STYLES:
+        names[made_up_word(rng).capitalize()] = None
+    return tuple(draw_style(rng, name) for name in names)
+
+
+def draw_style(rng: random.Random, name: str) -> Style:
+    """Draws a style: topics left out, joined, ordered, headed and punctuated in its own way."""
+    pieces = load_pieces()
+    kinds = [kind for kind in TOPICS if rng.random() < 0.88]
+    if rng.random() < 0.6:
+        rng.shuffle(kinds)
+    else:  # the order in which people think of a visit, with some topics out of place
+        places = {kind: place + rng.gauss(0, 3) for place, kind in enumerate(kinds)}
+        kinds.sort(key=places.__getitem__)
+    with_status = rng.choice(("", "", ", {x}", " ({x})", ": {x}"))
+    if with_status:
+        kinds = [kind for kind in kinds if kind != "status"]
+    dress = {key: rng.choice(pieces[key]) for key in ("bullets", "separators", "joiners", "ends")}
+    case = rng.choices((str.lower, str.capitalize, str.upper), (5, 5, 1))[0]
+    lines, used = [], set()
+    for kind in kinds:
+        if kind in used:
+            continue
+        group = _group(rng, kind, [k for k in kinds if k not in used])
+        used.update(group)
+        lines.append(_line(rng, group, dress, case))
+    return Style(
+        name=name,
+        parts=_parts(rng, lines),
+        nothing=rng.choice(pieces["nothing"]) if rng.random() < 0.6 else "",
+        prescription=rng.choice(pieces["prescriptions"]),
+        with_status=with_status,
+    )
+
+
+def _group(rng: random.Random, kind: str, free: Sequence[str]) -> list[str]:
+    """The kinds that share a line with `kind`, itself among them, in the line's order."""
+    options = [group for group in load_pieces()["joined"] if kind in group]
+    if not options or rng.random() < 0.35:
+        return [kind]
+    group = [one for one in rng.choice(options) if one in free]
+    rng.shuffle(group)
+    return group
+
+
+def _line(rng: random.Random, group: Sequence[str], dress: Mapping[str, str], case) -> Line:
+    pieces = load_pieces()
+    if len(group) > 1 and rng.random() < 0.6:
+        header = dress["bullets"]  # a line of several topics can do without a header
+    else:
+        word = rng.choice(pieces["headers"][rng.choice(group)])
+        if rng.random() < 0.1:
+            word = made_up_word(rng)
+        header = f"{dress['bullets']}{case(word)}{dress['separators']}"
+    joiner = rng.choice((", ", " ", "; ")) if len(group) > 1 else dress["joiners"]
+    wraps = tuple(
+        rng.choice(pieces["wrapped"][kind]) if len(group) > 1 else "{x}" for kind in group
+    )
+    each = len(group) == 1 and rng.random() < 0.08
+    return Line(tuple(group), wraps, header, joiner, dress["ends"], each)
+
+
+def _parts(rng: random.Random, lines: Sequence[Line]) -> tuple[tuple[str, tuple[Line, ...]], ...]:
+    """The lines under titles, up to six, or all of them under none."""
+    if rng.random() < 0.4:
+        return (("", tuple(lines)),)
+    n = rng.randint(2, min(6, len(lines)))
+    cuts = [0, *sorted(rng.sample(range(1, len(lines)), n - 1)), len(lines)]
+    titles = rng.sample(load_pieces()["titles"], n)
+    mark = rng.choice(("{}:", "# {}", "{}", "== {} ==", "[{}]"))
+    parts = [lines[start:end] for start, end in zip(cuts, cuts[1:], strict=False)]
+    return tuple((mark.format(t), tuple(part)) for t, part in zip(titles, parts, strict=True))
+
+
+def sheet(style: Style, encounter: Encounter) -> str:
+    """What an encounter's facts are in a style; "nothing" where it has a line for none of them."""
+    items = _items(style, encounter.facts)
+    parts = []
+    for title, lines in style.parts:
+        written = [text for line in lines for text in _written(style, line, items)]
+        if written:
+            parts.append("\n".join([title, *written] if title else written))
+    return "\n".join(parts) or "nothing"
+
+
+def ask_sheet(rng: random.Random, style: Style, encounter: Encounter) -> QA:
+    """An instruction that names the style, and its sheet."""
+    return rng.choice(load_pieces()["asks"]).format(name=style.name), sheet(style, encounter)
+
+
+def _written(style: Style, line: Line, items: Mapping[str, list[str]]) -> list[str]:
+    said = [
+        wrap.format(x=text)
+        for kind, wrap in zip(line.kinds, line.wraps, strict=True)
+        for text in items.get(kind, ())
+    ]
+    if not said:
+        return []
+    if line.each:
+        return [f"{line.header}{text}{line.end}" for text in said]
+    return [f"{line.header}{line.joiner.join(said)}{line.end}"]
+
+
+def _items(style: Style, facts: Sequence[Fact]) -> dict[str, list[str]]:
+    """The facts by kind, in record order, worded for a style."""
+    items: dict[str, list[str]] = {}
+    for fact, dose, rest in with_doses(facts):
+        kind, text = _worded(style, fact)
+        if dose or rest:
+            text = style.prescription.format(name=text, dose=dose, rest=rest).strip()
+        if kind == "status" and style.with_status:
+            name = items["diagnosis"].pop()  # its course stands right behind an illness
+            course = style.with_status.format(x=text.removeprefix(f"{name} "))
+            kind, text = "diagnosis", f"{name}{course}"
+        items.setdefault(kind, []).append(text)
+    return items
+
+
+def _worded(style: Style, fact: Fact) -> tuple[str, str]:
+    """The kind whose line tells of a fact, and the words for it there."""
+    if fact.kind == "denial" and fact.text in DENIED and style.nothing:
+        return DENIED[fact.text], style.nothing
+    if fact.kind in ("age", "laterality", "duration"):
+        return fact.kind, fact.value
+    return fact.kind, bare(fact)

@@ -1,0 +1,61 @@
+"""Restoring: the answer is the text as it was, the question a spoilt version of it."""
+
+from __future__ import annotations
+
+import random
+
+from medisum_utils.pretraining.restoring import restore_document, restoring_task
+
+TEXT = (
+    "The patient is a 58-year-old man with a swollen knee. He denies fever. He has taken 2 tablets "
+    "of ibuprofen, which helped his pain. She will return in 14 days, but not sooner."
+)
+TALK = ("Okay.", "I see.")
+
+
+def test_the_answer_is_a_stretch_of_the_text() -> None:
+    lengths = set()
+    for seed in range(200):
+        noisy, (asked, answer) = restoring_task(random.Random(seed), TEXT, TALK)
+        assert answer in TEXT
+        assert noisy
+        assert asked
+        lengths.add(len(answer))
+    assert len(lengths) > 4
+
+
+def test_words_are_lost_spoken_and_told_in_the_first_person() -> None:
+    noisy = [restoring_task(random.Random(seed), TEXT, TALK)[0] for seed in range(300)]
+    joined = " ".join(noisy).lower()
+    assert "fifty eight" in joined
+    assert " my pain" in joined
+    assert "patient: " in joined
+    assert any("Okay." in each for each in noisy)
+    # Nothing is added but talk, labels, spoken numbers and first persons.
+    known = set(TEXT.lower().replace("-", " ").split())
+    known |= {
+        "okay.",
+        "i",
+        "see.",
+        "me",
+        "my",
+        "am",
+        "have",
+        "no",
+        "two",
+        "fourteen",
+        "fifty",
+        "eight",
+    }
+    labels = {"doctor:", "patient:", "a:", "b:"}
+    assert set(joined.replace("-", " ").split()) <= known | labels
+
+
+def test_a_text_without_a_usable_sentence_is_passed_over() -> None:
+    assert restoring_task(random.Random(1), "Yes.", TALK) is None
+    texts = iter(["No.", "Rash.", TEXT])
+    pieces = restore_document(random.Random(2), lambda rng: next(texts))
+    assert next(texts, None) is None
+    assert any(
+        text.removesuffix("<|eot_id|>").strip() in TEXT for text, weight in pieces if weight == 1.0
+    )

@@ -1,0 +1,129 @@
+"""Sheets say what the record says, in styles that have nothing of a SOAP note."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections import Counter
+
+import pytest
+
+from medisum_utils.encounter import Encounter
+from medisum_utils.pretraining.forms import TOPICS, bare
+from medisum_utils.pretraining.sheets import (
+    DENIED,
+    N_STYLES,
+    Style,
+    ask_sheet,
+    draw_style,
+    load_pieces,
+    sheet,
+    styles,
+)
+from medisum_utils.synthesis.encounters import generate
+from medisum_utils.synthesis.soap import HEADERS, LISTS, NONE_LINES, read_facts
+
+# The words that open a line of a note.
+NOTE_LEADS = {prefix.rstrip(":").lower() for lists in LISTS.values() for prefix in lists}
+NOTE_LEADS |= {header.lower() for header in HEADERS.values()} | {"diagnosis"}
+
+
+@pytest.fixture(scope="module")
+def encounters() -> list[Encounter]:
+    return list(generate(40, seed=8, split="train"))
+
+
+def test_every_topic_has_headers_and_no_header_or_title_is_a_notes() -> None:
+    pieces = load_pieces()
+    assert set(pieces["headers"]) == set(TOPICS)
+    assert {kind for group in pieces["joined"] for kind in group} <= set(pieces["wrapped"])
+    words = [word for headers in pieces["headers"].values() for word in headers]
+    words += pieces["titles"]
+    assert all(isinstance(word, str) for word in words)  # YAML takes on and no for truth values
+    assert not NOTE_LEADS & {word.lower() for word in words}
+
+
+def test_styles_are_many_different_and_always_the_same() -> None:
+    drawn = styles()
+    assert len(drawn) == len({style.name for style in drawn}) == N_STYLES
+    assert len({style.parts for style in drawn}) == N_STYLES
+    orders = {tuple(line.kinds for _, lines in s.parts for line in lines) for s in drawn}
+    assert len(orders) == N_STYLES
+    assert draw_style(random.Random(3), "A") == draw_style(random.Random(3), "A")
+
+
+def test_no_line_of_a_sheet_is_one_of_a_notes_grammar(encounters: list[Encounter]) -> None:
+    none_lines = {text for text, _ in NONE_LINES.values()}
+    for number, style in enumerate(styles()):
+        text = sheet(style, encounters[number % len(encounters)])
+        lines = text.split("\n")
+        assert not none_lines & set(lines)
+        assert not re.search(r"-year-old", text)
+        assert not {f"{header}:" for header in HEADERS.values()} & set(lines)
+        assert {fact.kind for fact in read_facts(text)} == {"other"}
+
+
+def n_lines(style: Style, encounter: Encounter) -> int:
+    """How many lines a sheet must have: what did not come up has none, and so has its title."""
+    counts = Counter()
+    for fact in encounter.facts:
+        denied = style.nothing and fact.kind == "denial" and fact.text in DENIED
+        counts[DENIED[fact.text] if denied else fact.kind] += 1
+    n = 0
+    for title, lines in style.parts:
+        found = [sum(counts[kind] for kind in line.kinds) for line in lines]
+        n_here = sum((k if line.each else 1) for k, line in zip(found, lines, strict=True) if k)
+        n += n_here + bool(title and n_here)
+    return n
+
+
+def test_a_sheet_tells_each_fact_of_its_topics_and_nothing_else(
+    encounters: list[Encounter],
+) -> None:
+    told = Counter()
+    for number, encounter in enumerate(encounters):
+        for style in styles()[number :: len(encounters)]:
+            lines = [line for _, lines in style.parts for line in lines]
+            kinds = {kind for line in lines for kind in line.kinds}
+            text = sheet(style, encounter).lower()
+            for fact in encounter.facts:
+                kind = fact.kind
+                if kind == "denial" and style.nothing and fact.text in DENIED:
+                    continue
+                if kind == "status" and style.with_status:
+                    kind = "diagnosis"
+                if kind in kinds:
+                    said = fact.value if kind in ("age", "laterality", "duration") else bare(fact)
+                    if fact.kind != "status" or not style.with_status:
+                        assert said.lower() in text, (style.name, fact.kind)
+                    told[fact.kind] += 1
+            assert len(text.split("\n")) == n_lines(style, encounter)
+    assert set(told) >= set(TOPICS) - {"status", "stop"}
+
+
+def test_a_denied_topic_stands_in_its_own_line_or_among_the_denials(
+    encounters: list[Encounter],
+) -> None:
+    seen = Counter()
+    for style in styles():
+        own = {k: ln for _, lines in style.parts for ln in lines for k in ln.kinds}
+        for encounter in encounters[:8]:
+            lines = sheet(style, encounter).split("\n")
+            for fact in encounter.facts:
+                if fact.text not in DENIED:
+                    continue
+                line = own.get(DENIED[fact.text] if style.nothing else "denial")
+                if line is None:
+                    continue
+                word = style.nothing or fact.text
+                assert any(ln.startswith(line.header) and word in ln for ln in lines)
+                seen[bool(style.nothing)] += 1
+    assert min(seen.values()) > 100
+
+
+def test_an_encounter_without_facts_gives_nothing() -> None:
+    empty = Encounter("a", "synthetic", "train", (), ())
+    asked, answer = ask_sheet(random.Random(1), styles()[5], empty)
+    assert styles()[5].name in asked
+    assert "SOAP" not in asked
+    assert answer == "nothing"
