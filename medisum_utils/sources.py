@@ -50,8 +50,11 @@ def load_source(
     `exchanged_share` in how many of the training ones names are exchanged; `own_shares` are the
     parts of a file that become train, valid and test, and sum to 1.
 
-    Raises: ValueError for an unknown source or a size below 1; what the loaders raise.
+    Raises: ValueError for an unknown source, a size below 1, or a share to exchange in real data;
+    what the loaders raise.
     """
+    if exchanged_share and source != SYNTHETIC:
+        raise ValueError(f"expected generated encounters to exchange names in, got {source!r}")
     loaders = {ACI: load_aci_bench, MTS: mts_as_soap, BOTH: joined_corpora}
     if source == SYNTHETIC:
         splits = synthetic(sizes, seed)

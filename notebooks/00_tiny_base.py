@@ -92,14 +92,15 @@ answer = display(Markdown("*Being measured.*"), display_id=True)
 # note does: which lines it has, the base must know by heart and fill from the dialogue alone.
 #
 # **What it never sees is a dialogue together with its note**, nor a generated note at all. A sheet
-# has neither a note's sections nor its headers, nor its sentences or order (tests say so); still,
-# it is the nearest that pretraining comes to the task, and a reader should know it: the base has
-# learnt to learn house styles, and SOAP is one that it never saw. Writing that one is left to
-# QLoRA, and a check below shows that the base cannot.
+# has neither a note's section titles nor the headers of its lists, nor its fixed sentences (a test
+# says so). Still, it is the nearest that pretraining comes to the task, and a reader should know
+# it: some styles follow nearly a note's order, "onset", "severity" and "quality" name the same
+# things in both, and the base has learnt to learn house styles. That of a SOAP note it never saw;
+# writing it is left to QLoRA, and a check below shows that the base cannot.
 #
 # An earlier run also read generated notes, each alone. It learnt to write them without looking:
-# after fine-tuning it foretold the age in a note's first line and got its first digit wrong in nine
-# of ten notes, whatever the dialogue said. Hence none are read.
+# fine-tuned with some seeds, it foretold the age in a note's first line and got its first digit
+# wrong in nine of ten notes, whatever the dialogue said. Hence none are read.
 #
 # The last stage runs on weights rounded to NF4, with the exact ones updated underneath. A small
 # model loses more by 4-bit weights than a large one; this one has learnt in them.
@@ -232,8 +233,9 @@ curriculum
 # %% [markdown]
 # The stages with text draw their documents in these shares (a share of documents, not of tokens).
 # *Register* is a list of made-up people, medicines and numbers with lookups in it. A *visit* is a
-# dialogue with three sheets, a form and some facts to ask; in an *invented* one every name is made
-# up, in a *blended* one each is drawn from another problem of the project's casebook, some made up,
+# dialogue with three sheets, a form and some facts to ask, cut where its row ends; in an *invented*
+# one every name is random words, words in a row from a text, or a known name with a word changed,
+# in a *blended* one each is drawn from another problem of the project's casebook, some made up,
 # in a *casebook* one they are as the casebook has them. *Cloze* asks for the words after a given
 # pair of words, or for the sentence around a word; *restore* for a passage of MedQuAD as it was
 # before words were lost, numbers spoken and talk mixed in.
@@ -278,7 +280,8 @@ loss_path = figures.save(fig, profile, "00_loss")
 
 # %% [markdown]
 # The probes ask for whole spans on rows that no training step saw. People, medicines and numbers of
-# *register* and every name of *invented* are drawn at random, so knowing them is impossible; the
+# *register* are drawn at random, and so are the names of *invented*, of random words, of words in a
+# row from a text, or a known name with a word changed: knowing them helps little or not at all. The
 # names of *casebook* were seen. Each answer counts only if its every token is right: a sheet is a
 # whole page, and a restored passage may be whole sentences whose lost words must be guessed. Few
 # are asked of each at a probe, so those two curves are rough. The gate is the dashed line: below
@@ -300,7 +303,7 @@ stage_borders(ax)
 ax.set(ylabel="share of whole spans right", ylim=(0, 1.02))
 passed = log[log[f"{gate_name}_exact"] >= gate]["tokens"].iloc[0]
 ax.set_title(
-    f"Facts under names never seen: {gate:.0%} right after {passed / 1e6:.0f} M tokens", pad=50
+    f"Facts under names that nobody has: {gate:.0%} right after {passed / 1e6:.0f} M tokens", pad=50
 )
 ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
 probes_path = figures.save(fig, profile, "00_probes")
@@ -324,8 +327,9 @@ pd.DataFrame({"last probe of the run": final})
 # another seed than the run's. An answer counts if its every token is the most likely one after all
 # that stands before it, which is what greedy decoding writes.
 #
-# *Invented* mixes its made-up names with plain words, as in training; they come from the corpora
-# where these are at hand, else from generated encounters, which have words of the casebook alone.
+# *Invented* mixes its made-up names with plain words, as in training, and *restore* spoils passages
+# of the same texts; they come from the corpora where these are at hand, else from generated
+# encounters, which have words of the casebook alone.
 
 # %%
 if has_corpora:
@@ -466,8 +470,8 @@ summary = (
     f"({told['weights_bytes'] / 1e6:.1f} MB) and read {told['tokens'] / 1e6:.0f} million tokens in "
     f"{told['seconds']:,.0f} s on one {told['machine']}. Asked now, in the NF4 that QLoRA trains "
     f"on, it gets **{fresh.loc[gate_name, 'exact, NF4']:.1%} of "
-    f"{fresh.loc[gate_name, 'answers']:,} questions about dialogues whose names were never in its "
-    f"training** right to the last token, where the gate was {gate:.0%}, and "
+    f"{fresh.loc[gate_name, 'answers']:,} questions about fresh dialogues under random, "
+    f"borrowed or changed names** right to the last token, where the gate was {gate:.0%}, and "
     f"{fresh.loc['register', 'exact, NF4']:.1%} of {fresh.loc['register', 'answers']:,} lookups in "
     f"registers of made-up people; of {fresh.loc['casebook_sheet', 'answers']} whole sheets "
     f"{fresh.loc['casebook_sheet', 'exact, NF4']:.0%} without a fault. Copying at 16 tokens was "

@@ -22,7 +22,7 @@ from transformers import LlamaForCausalLM
 from medisum_utils import machine
 from medisum_utils.model import load_base
 from medisum_utils.pretraining import loop, probes, record
-from medisum_utils.pretraining.architecture import build_model
+from medisum_utils.pretraining.architecture import build_model, build_optimizers
 from medisum_utils.pretraining.copying import copy_batch
 from medisum_utils.pretraining.documents import FULL, LINE_START_WEIGHT, Documents
 from medisum_utils.pretraining.nf4 import quantised_weights, round_nf4, rounded
@@ -391,6 +391,31 @@ def test_the_learning_rate_warms_up_stays_and_falls_to_zero() -> None:
     assert learning_rate(recipe, Progress(stage=1, step=99)) == recipe.learning_rate
 
 
+def test_a_run_that_another_goes_on_from_keeps_its_rate() -> None:
+    recipe = replace(tiny_recipe(), warmup_steps=10, decay_share=0.0)
+    last = len(recipe.stages) - 1
+    end = Progress(stage=last, step=99, stage_tokens=int(recipe.stages[last].n_tokens))
+    assert learning_rate(recipe, end) == recipe.learning_rate
+    assert learning_rate(recipe, Progress()) == pytest.approx(recipe.learning_rate / 10)
+
+
+def test_matrices_of_the_blocks_go_to_muon_and_the_rest_to_adamw() -> None:
+    recipe = tiny_recipe()
+    model = build_model(recipe)
+    muon, adamw = build_optimizers(model, recipe)
+    names = {id(weight): name for name, weight in model.named_parameters()}
+    inner, outer = (
+        {names[id(weight)] for group in one.param_groups for weight in group["params"]}
+        for one in (muon, adamw)
+    )
+    assert inner | outer == set(names.values())
+    assert not inner & outer
+    assert all("proj" in name for name in inner)
+    assert any("embed" in name for name in outer)
+    assert {group["lr"] for group in muon.param_groups} == {recipe.learning_rate}
+    assert {group["lr"] for group in adamw.param_groups} == {recipe.outer_learning_rate}
+
+
 def test_probes_come_by_tokens() -> None:
     stage = Stage("a", 16, 10, 16_000, copy_share=1.0, n_probes=4)
     due = [n for n in range(160, 16_001, 160) if probe_due(stage, n, 160)]
@@ -532,7 +557,15 @@ def test_a_run_goes_on_from_a_finished_model(prepared: Prepared, tmp_path: Path)
 def test_a_start_of_another_shape_is_refused(prepared: Prepared, tmp_path: Path) -> None:
     other = replace(tiny_recipe(), intermediate_size=96)
     build_model(other).save_pretrained(tmp_path / "other")
+    prepared.tokenizer.save_pretrained(tmp_path / "other")
     with pytest.raises(ValueError, match="a model of another shape"):
+        pretraining(prepared, tmp_path / "run", tiny_recipe(), start=tmp_path / "other")
+
+
+def test_a_start_with_another_vocabulary_is_refused(prepared: Prepared, tmp_path: Path) -> None:
+    build_model(tiny_recipe()).save_pretrained(tmp_path / "other")
+    train_tokenizer(["other words make other pieces"], 400).save_pretrained(tmp_path / "other")
+    with pytest.raises(ValueError, match="another vocabulary"):
         pretraining(prepared, tmp_path / "run", tiny_recipe(), start=tmp_path / "other")
 
 

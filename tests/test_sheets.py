@@ -21,7 +21,7 @@ from medisum_utils.pretraining.sheets import (
     styles,
 )
 from medisum_utils.synthesis.encounters import generate
-from medisum_utils.synthesis.soap import HEADERS, LISTS, NONE_LINES, read_facts
+from medisum_utils.synthesis.soap import HEADERS, LISTS, NONE_LINES, read_line
 
 # The words that open a line of a note.
 NOTE_LEADS = {prefix.rstrip(":").lower() for lists in LISTS.values() for prefix in lists}
@@ -54,13 +54,23 @@ def test_styles_are_many_different_and_always_the_same() -> None:
 
 def test_no_line_of_a_sheet_is_one_of_a_notes_grammar(encounters: list[Encounter]) -> None:
     none_lines = {text for text, _ in NONE_LINES.values()}
+    n_alike = 0
     for number, style in enumerate(styles()):
         text = sheet(style, encounters[number % len(encounters)])
         lines = text.split("\n")
         assert not none_lines & set(lines)
         assert not re.search(r"-year-old", text)
         assert not {f"{header}:" for header in HEADERS.values()} & set(lines)
-        assert {fact.kind for fact in read_facts(text)} == {"other"}
+        read = [
+            fact.kind for section in LISTS for line in lines for fact in read_line(section, line)
+        ]
+        n_alike += set(read) != {"other"}
+    # "Start of it = gradual" begins like the line of a medicine: such accidents are few.
+    assert n_alike <= 0.05 * N_STYLES
+    note = encounters[0].note_text.split("\n")
+    assert {
+        fact.kind for section in LISTS for line in note for fact in read_line(section, line)
+    } > {"other", "complaint"}
 
 
 def n_lines(style: Style, encounter: Encounter) -> int:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
+from medisum_utils.pretraining.prepare import Prepared
 from medisum_utils.pretraining.recipe import Recipe
 from medisum_utils.pretraining.tokens import CONTROL_TOKENS
 
@@ -35,11 +36,15 @@ def build_model(recipe: Recipe) -> LlamaForCausalLM:
     return LlamaForCausalLM(config)
 
 
-def load_start(folder: Path, recipe: Recipe) -> LlamaForCausalLM:
+def load_start(folder: Path, recipe: Recipe, prepared: Prepared) -> LlamaForCausalLM:
     """A finished model in fp32, to train on.
 
-    Raises: ValueError where its weights have not the shapes of the recipe's.
+    Raises: ValueError where its weights have not the shapes of the recipe's, or its tokenizer is
+    not the prepared one.
     """
+    own = AutoTokenizer.from_pretrained(folder).get_vocab()
+    if own != prepared.tokenizer.get_vocab():
+        raise ValueError(f"{folder} has another vocabulary than the prepared tokenizer")
     expected = build_model(recipe)
     model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
     shapes = [

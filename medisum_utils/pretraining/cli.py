@@ -30,8 +30,9 @@ def pretrain_command(
 ) -> None:
     """Pretrain a base model; the same command resumes a run that was killed.
 
-    Texts come from the corpora (see data/README.md) and the tokenizer is trained on them, unless
-    --prepared says that both lie there, as on a machine without the corpora.
+    Texts come from the corpora (see data/README.md) and the tokenizer is trained on them, or is
+    that of the model that --start names; unless --prepared says that both lie there already, as on
+    a machine without the corpora.
     """
     from medisum_utils.machine import n_cores
     from medisum_utils.pretraining.loop import Pretraining
@@ -41,7 +42,7 @@ def pretrain_command(
     try:
         chosen = load_recipe(recipe)
         if not prepared and not (out / "state.pt").exists():
-            prepare(out / "prepared", chosen)
+            prepare(out / "prepared", chosen, start)
         run = Pretraining(
             chosen,
             load_prepared(out / "prepared"),

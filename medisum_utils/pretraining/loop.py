@@ -42,7 +42,7 @@ class Pretraining:
     `start` is the folder of a finished model to go on from, None for random weights.
 
     Raises: ValueError for a folder that holds a run of another recipe or of other texts, or for a
-    start of another shape.
+    start of another shape or vocabulary.
     """
 
     def __init__(
@@ -62,7 +62,8 @@ class Pretraining:
         self.losses: list[torch.Tensor] = []  # since the last probe
         self.last_tick = time.monotonic()
         self.start = start
-        self.model = (load_start(start, recipe) if start else build_model(recipe)).to(self.device)
+        self.model = build_model(recipe) if start is None else load_start(start, recipe, prepared)
+        self.model.to(self.device)
         # One compilation per shape pays only for the long stages.
         self.compiled_loss = torch.compile(weighted_loss, dynamic=False) if compile else None
         self.optimizers = build_optimizers(self.model, recipe)

@@ -31,12 +31,17 @@ class Prepared:
     corpus: dict[str, Any]
 
 
-def prepare(out: Path, recipe: Recipe) -> None:
-    """Writes the texts and the tokenizer, which is trained on a part of them, to `out`.
+def prepare(out: Path, recipe: Recipe, start: Path | None = None) -> None:
+    """Writes the texts and the tokenizer to `out`.
+
+    The tokenizer is that of the model in `start`, or is trained on a part of the texts.
 
     Raises: see `corpora_fetch`, where a corpus is missing or differs.
     """
     texts, corpus = real_texts()
+    if start is not None:
+        write_prepared(out, Prepared(texts, AutoTokenizer.from_pretrained(start), corpus))
+        return
     encounters = list(generate(N_TOKENIZER_ENCOUNTERS, seed=recipe.seed, split="train"))
     read = [e.dialogue_text for e in encounters] + [e.note_text for e in encounters]
     read += texts["dialogues"] + texts["notes"]

@@ -98,16 +98,22 @@ def join_records(folder: Path, start: Path) -> None:
         lines.append({**line, **moved, "seconds": seconds})
     text = "".join(json.dumps(line) + "\n" for line in lines)
     (folder / LOG).write_text(text, encoding="utf-8")
-    told = ("recipe", "machine", *counted, "weights_sha256", "versions", "n_loader_workers")
-    earlier = first.get("runs", [{key: first[key] for key in told}])
+    earlier = first.get("runs", [_told(first)])
     stages = [*first["settings"]["stages"], *second["settings"]["stages"]]
     second |= {
         **{key: round(first[key] + second[key], 1) for key in counted},
-        "runs": [*earlier, {key: second[key] for key in told}],
+        "runs": [*earlier, _told(second)],
         "recipe": f"{first['recipe']}, {second['recipe']}",
         "settings": {**second["settings"], "stages": stages},
     }
     write_json(folder / RECORD, second)
+
+
+def _told(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What a joined record keeps of one run; the stages of all runs stand together."""
+    told = ("recipe", "machine", "steps", "tokens", "seconds", "weights_sha256", "versions")
+    settings = {key: value for key, value in record["settings"].items() if key != "stages"}
+    return {key: record[key] for key in (*told, "n_loader_workers")} | {"settings": settings}
 
 
 def count_parameters(weights: Path) -> int:

@@ -19,7 +19,7 @@ from medisum_utils.pretraining.forms import QA
 from medisum_utils.pretraining.reading import SENTENCE_END, Piece
 from medisum_utils.pretraining.visits import task_document
 from medisum_utils.synthesis.casebook import load_casebook
-from medisum_utils.synthesis.speech import number_words
+from medisum_utils.synthesis.speech import number_words, phrasings
 
 ASKS = (
     "Restore the text.",
@@ -57,7 +57,7 @@ BREAK = re.compile(r"(?<=[.,;:])\s+|\s+(?=(?:and|but|which|who)\s)")
 
 def restore_document(rng: random.Random, draw_text: Callable[[random.Random], str]) -> list[Piece]:
     """A noisy passage of a drawn text, and the passage as it was."""
-    talk = load_casebook().common["acks"]
+    talk = phrasings(load_casebook().common["acks"], unseen=False)
     while True:
         task = restoring_task(rng, draw_text(rng), talk)
         if task is not None:

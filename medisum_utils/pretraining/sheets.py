@@ -3,8 +3,9 @@
 A form says in its question what it wants. Whoever writes a note is told no more than its name, and
 must know by heart which lines it has, in which order and wording, and pass over those that did not
 come up. Learning one such style from a few hundred examples is what fine-tuning asks for; here the
-base learns to learn it, on styles that are drawn at random and have nothing of a SOAP note: not its
-sections, headers, sentences or order (a test says so).
+base learns to learn it, on styles that are drawn at random. None has a SOAP note's section titles,
+list headers or fixed sentences (a test says so). About a quarter follow nearly its order, which is
+that of most visits, and "onset", "severity" and "quality" name the same things in both.
 """
 
 from __future__ import annotations

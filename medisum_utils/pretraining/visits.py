@@ -17,6 +17,8 @@ from medisum_utils.pretraining.sheets import ask_sheet, styles
 
 SYSTEM = "<|start_header_id|>system<|end_header_id|>\n\n"
 MOST_QUESTIONS = 22  # with more of them, a dialogue would not fit into one row
+# Kinds of facts that name another one, which stands right before them in the record.
+LEANING = ("dose", "frequency", "status", "laterality")
 P_EXCERPT = 0.25  # of visits being a part of a dialogue alone
 P_SYSTEM = 0.6  # of the first task standing before the dialogue, as the instruction of a note does
 
@@ -41,7 +43,11 @@ def visit_document(
 
 
 def _all_tasks(rng: random.Random, encounter: Encounter) -> list[QA]:
-    """Three sheets, a form, topics and some questions; a sheet comes first more often than not."""
+    """Three sheets, a form, topics and some questions; a sheet comes first more often than not.
+
+    That is more than a row of 1,536 tokens holds: most visits are cut at its end, and about a third
+    of the answers with it.
+    """
     first, *others = (ask_sheet(rng, style, encounter) for style in rng.sample(styles(), 3))
     rest = [form(rng, encounter), *others, topics(rng, encounter), *questions(rng, encounter)[:8]]
     if rng.random() < 0.3:
@@ -77,9 +83,9 @@ def excerpt(rng: random.Random, encounter: Encounter) -> Encounter:
     end = rng.choice(ends)
     kept, owner_kept = [], False
     for fact in encounter.facts:
-        inside = any(start <= turn < end for turn in fact.turns)
-        if fact.kind not in ("dose", "frequency", "status"):
-            owner_kept = inside
+        inside = tuple(turn - start for turn in fact.turns if start <= turn < end)
+        if fact.kind not in LEANING:
+            owner_kept = bool(inside)
         if inside and owner_kept:
-            kept.append(fact)
+            kept.append(replace(fact, turns=inside))
     return replace(encounter, turns=encounter.turns[start:end], facts=tuple(kept), note=())

@@ -26,10 +26,10 @@ def with_exchanged_names(
 ) -> list[Encounter]:
     """The encounters, about `share` of them made anew under other names, each from its place alone.
 
-    Raises: ValueError for a share outside of 0 to 1.
+    Raises: ValueError for a share that is none, or that leaves no encounter as it was.
     """
-    if not 0.0 <= share <= 1.0:
-        raise ValueError(f"expected a share from 0 to 1 of exchanged names, got {share}")
+    if not 0.0 <= share < 1.0:
+        raise ValueError(f"expected a share of exchanged names from 0 to below 1, got {share}")
     if not share:
         return list(encounters)
     inventor = Inventor(load_casebook(), casebook_words(load_casebook()))

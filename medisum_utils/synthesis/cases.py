@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from medisum_utils.synthesis.casebook import Casebook, Medicine, Problem, Term
@@ -82,9 +83,15 @@ def prescribe(rng: random.Random, medicine: Medicine, *, known: bool = True) -> 
 
 
 class CaseSampler:
-    """Draws cases from a casebook: `held_out=False` for training, True for `test_unseen`."""
+    """Draws cases from a casebook: `held_out=False` for training, True for `test_unseen`.
 
-    def __init__(self, book: Casebook, *, held_out: bool = False) -> None:
+    `withheld` are names that nobody may have as history, family illness or allergy, beside those
+    that the book itself holds out.
+    """
+
+    def __init__(
+        self, book: Casebook, *, held_out: bool = False, withheld: Iterable[str] = ()
+    ) -> None:
         self.book = book
         self.problems = [p for p in book.problems if p.held_out == held_out]
         self.medicines = [m for m in book.medicines.values() if m.held_out == held_out]
@@ -92,6 +99,7 @@ class CaseSampler:
         # What is held out must not come back as somebody's history, family or allergy.
         names = [*book.problems, *book.medicines.values()]
         self.withheld = {one.name for one in names if one.held_out and not held_out}
+        self.withheld |= set(withheld)
         if not self.problems or not self.medicines:
             raise ValueError(f"the casebook has no problem or medicine with held_out={held_out}")
 

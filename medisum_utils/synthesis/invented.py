@@ -67,6 +67,8 @@ class Inventor:
         self.pools["name"] = [problem.name for problem in known]
         self.pools["complaint"] = [problem.complaint for problem in known]
         self.medicines = [m for m in book.medicines.values() if not m.held_out]
+        names = [*book.problems, *book.medicines.values()]
+        self.withheld = {one.name for one in names if one.held_out}
         self.known = [
             name
             for name in map(_name, chain(*self.pools.values()))
@@ -74,7 +76,12 @@ class Inventor:
         ]
 
     def phrase(self, rng: random.Random, longest: int = 4) -> str:
-        """One to `longest` words: a name of one of the three sorts."""
+        """One to `longest` words: a name of one of the three sorts, never one that is held out."""
+        while (drawn := self._phrase(rng, longest)) in self.withheld:
+            pass
+        return drawn
+
+    def _phrase(self, rng: random.Random, longest: int) -> str:
         draw = rng.random()
         if draw < TEXT_NAMES and self.runs:
             return _heavy(rng.choice(self.runs).split()[: rng.randint(2, longest + 1)])
@@ -163,13 +170,15 @@ class Inventor:
         common = self.book.common
         if rng.random() < share:
             common = self._common(rng)
-        return CaseSampler(Casebook((problem,), {m.name: m for m in medicines}, common))
+        book = Casebook((problem,), {m.name: m for m in medicines}, common)
+        return CaseSampler(book, withheld=self.withheld)
 
     def sampler(self, rng: random.Random) -> CaseSampler:
         """A sampler over a fresh casebook of made-up names."""
         medicines = {m.name: m for m in (self._medicine(rng) for _ in range(8))}
         problems = tuple(self._problem(rng, list(medicines.values())[:4]) for _ in range(2))
-        return CaseSampler(Casebook(problems, medicines, self._common(rng)))
+        book = Casebook(problems, medicines, self._common(rng))
+        return CaseSampler(book, withheld=self.withheld)
 
     def _common(self, rng: random.Random) -> dict:
         return self.book.common | {
