@@ -126,7 +126,7 @@ def execute_step(
         assert_completed(executed)
         if step not in runs.read_manifest(profile)["steps"]:
             raise RunFailed("every cell completed, but the step wrote no entry into run.json")
-    except Exception as error:
+    except Exception as error:  # whatever it was, the copy that shows it is kept and named
         raise _kept(error, step, profile, progress) from error
     return failed.replace(folder / f"{step}.ipynb")
 

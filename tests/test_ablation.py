@@ -11,7 +11,7 @@ import pytest
 import small_model
 import torch
 
-from medisum_utils import ablation
+from medisum_utils import ablation, profiles
 from medisum_utils.ablation import (
     TRIALS,
     Trial,
@@ -47,6 +47,17 @@ def test_every_trial_changes_the_default_in_its_own_way() -> None:
     settings = [json.dumps({k: v for k, v in c.items() if k != "change"}) for c in changes]
     assert len(set(settings)) == len(TRIALS)
     assert all(len(c) <= 3 for c in changes)  # the words, the setting, its learning rate
+
+
+def test_the_default_is_that_of_the_profile_tiny() -> None:
+    content = profiles.load_profile(profiles.find_profile("tiny")[1])
+    data, training = content["01_data"], content["03_qlora_train"]
+    default = TRIALS[0]
+    assert (default.n_train, default.exchanged_share) == (data["n_train"], data["exchanged_share"])
+    assert default.batch_size == training["batch_size"]
+    assert default.learning_rate == training["learning_rate"]
+    assert default.rank * ablation.ALPHA_PER_RANK == training["lora_alpha"]
+    assert default.n_epochs == training.get("n_epochs", 1.0)
 
 
 def test_each_example_comes_once_before_any_comes_again() -> None:

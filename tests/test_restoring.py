@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import random
+import re
 
 from medisum_utils.pretraining.restoring import restore_document, restoring_task
+from medisum_utils.synthesis.casebook import load_casebook
+from medisum_utils.synthesis.speech import phrasings
 
 TEXT = (
     "The patient is a 58-year-old man with a swollen knee. He denies fever. He has taken 2 tablets "
@@ -49,6 +52,20 @@ def test_words_are_lost_spoken_and_told_in_the_first_person() -> None:
     }
     labels = {"doctor:", "patient:", "a:", "b:"}
     assert set(joined.replace("-", " ").split()) <= known | labels
+
+
+def test_no_remark_that_test_unseen_keeps_for_itself_is_mixed_in() -> None:
+    remarks = load_casebook().common["acks"]
+    kept, free = (phrasings(remarks, unseen=unseen) for unseen in (True, False))
+    said = "".join(
+        piece
+        for seed in range(400)
+        for piece, _ in restore_document(random.Random(seed), lambda rng: TEXT)
+    )
+    assert kept
+    assert sum(remark in said for remark in free) > 10
+    lines = {line.partition(": ")[2] or line for line in re.split(r"\n|<\|.*?\|>", said)}
+    assert not lines & set(kept)
 
 
 def test_a_text_without_a_usable_sentence_is_passed_over() -> None:

@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 
 from medisum_utils.encounter import Encounter
-from medisum_utils.pretraining.forms import TOPICS, bare
+from medisum_utils.pretraining.forms import TOPICS, bare, with_doses
 from medisum_utils.pretraining.sheets import (
     DENIED,
     N_STYLES,
@@ -107,8 +107,21 @@ def test_a_sheet_tells_each_fact_of_its_topics_and_nothing_else(
                     if fact.kind != "status" or not style.with_status:
                         assert said.lower() in text, (style.name, fact.kind)
                     told[fact.kind] += 1
+            for fact, dose, rest in with_doses(encounter.facts):
+                if fact.kind in kinds:
+                    assert dose.lower() in text, (style.name, fact.kind)
+                    assert rest.lower() in text, (style.name, fact.kind)
+                    told["dose"] += bool(dose)
+                if fact.kind == "status" and style.with_status and "diagnosis" in kinds:
+                    course = next(
+                        fact.text.removeprefix(one.text).strip()
+                        for one in encounter.facts
+                        if one.kind == "diagnosis" and fact.text.startswith(f"{one.text} ")
+                    )
+                    assert course.lower() in text, style.name
+                    told["status"] += 1
             assert len(text.split("\n")) == n_lines(style, encounter)
-    assert set(told) >= set(TOPICS) - {"status", "stop"}
+    assert set(told) >= {*TOPICS, "dose", "status"} - {"stop"}
 
 
 def test_a_denied_topic_stands_in_its_own_line_or_among_the_denials(

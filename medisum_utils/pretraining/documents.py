@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -236,10 +236,3 @@ def plain_runs(texts: Iterable[str], n: int = 40_000) -> list[str]:
         if len(found) >= n:
             break
     return found[:n]
-
-
-def iterate(documents: Documents, start: int) -> Iterator[Block]:
-    """Blocks from number `start` on, in this process."""
-    while True:
-        yield documents.block(start)
-        start += 1

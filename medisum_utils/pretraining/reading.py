@@ -55,7 +55,6 @@ LIST_QUESTIONS = {
     "follow_up": ("When is the next visit?", "When should the patient return?"),
     "precaution": ("What should bring the patient back sooner?", "Name the warning signs."),
 }
-NAMED = {"vital", "result"}
 
 
 def _single_questions(rng: random.Random, fact: Fact) -> list[QA]:

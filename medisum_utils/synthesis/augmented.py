@@ -18,6 +18,7 @@ from medisum_utils.synthesis.encounters import GrammarClash, generate_one
 from medisum_utils.synthesis.invented import Inventor, casebook_words
 
 EXCHANGED = "exchanged_names"  # key of `Encounter.meta`
+SEED = 17  # of all such encounters; the profile's own seed draws their numbers
 P_BLENDED = 0.7  # of names from all problems rather than from none
 
 
@@ -47,7 +48,7 @@ def _exchanged(
     while True:
         draw = inventor.blended if rng.random() < P_BLENDED else inventor.sampler
         try:
-            made = generate_one(rng.randrange(2**40), seed=17, split="train", sampler=draw(rng))
+            made = generate_one(rng.randrange(2**40), seed=SEED, split="train", sampler=draw(rng))
         except GrammarClash:
             continue  # random words can spell a piece of the grammar; draw others
         return replace(made, id=f"{encounter.id}-x", split=encounter.split, meta={EXCHANGED: "yes"})
