@@ -36,6 +36,8 @@ def generate_notes(
 ) -> list[Generated]:
     """One note per dialogue, in the order given, by greedy decoding with a key-value cache.
 
+    No stretch of tokens is written twice in a row, see `stutter`.
+
     Dialogues of like length share a batch, padded on the left. `max_prompt_tokens` cuts longer
     ones in their middle; without it they raise. In float32 a note does not depend on its batch; in
     bfloat16 rounding may turn a near tie. `on_batch` gets the number of notes done so far.
@@ -103,12 +105,15 @@ def _write(
 ) -> list[Generated]:
     import torch
 
+    from medisum_utils.stutter import NoStutter
+
     input_ids, attention_mask = left_padded(prompts, renderer.pad_id)  # (batch, prompt tokens)
     with torch.inference_mode():
         output = model.generate(
             input_ids=input_ids.to(model.device),
             attention_mask=attention_mask.to(model.device),
             generation_config=greedy(renderer, max_new_tokens, static=model.device.type == "cpu"),
+            logits_processor=[NoStutter(input_ids.shape[1])],
         )
     new = output[:, input_ids.shape[1] :].tolist()  # (batch, new tokens)
     return [_generated(renderer, ids) for ids in new]

@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 import small_model
 import torch
+from test_stutter import stutters
 
 from medisum_utils.generation import generate_notes, left_padded
 from medisum_utils.model import load_base, load_tokenizer
@@ -36,12 +37,16 @@ def dialogues() -> list[str]:
 
 
 def by_hand(model, renderer: Renderer, dialogue: str, n_new: int) -> list[int]:
-    """Greedy decoding without cache, batch or padding: the whole text again for each token."""
+    """Greedy decoding without cache, batch or padding: the whole text again for each token.
+
+    The best token is taken that does not make the note stutter, by the rule of `test_stutter`.
+    """
     ids = renderer.prompt_ids(dialogue)
     new: list[int] = []
     with torch.no_grad():
         while len(new) < n_new and not set(new) & set(renderer.stop_ids):
-            new.append(int(model(torch.tensor([ids + new])).logits[0, -1].argmax()))
+            best = model(torch.tensor([ids + new])).logits[0, -1].argsort(descending=True).tolist()
+            new.append(next(token for token in best if not stutters([*new, token])))
     return new
 
 
