@@ -110,7 +110,7 @@ def load_primock57() -> list[Encounter]:
 
 def parse_aci_bench(path: str | os.PathLike, split: str, n_expected: int) -> list[Encounter]:
     """Reads one ACI-Bench file: columns dataset, encounter_id, dialogue, note."""
-    table = _read_table(path, ["dataset", "encounter_id", "dialogue", "note"], n_expected)
+    table = read_table(path, ["dataset", "encounter_id", "dialogue", "note"], n_expected)
     return [
         Encounter(
             id=f"aci-{row['encounter_id']}",
@@ -127,7 +127,7 @@ def parse_aci_bench(path: str | os.PathLike, split: str, n_expected: int) -> lis
 
 def parse_mts_dialog(path: str | os.PathLike, split: str, n_expected: int) -> list[Encounter]:
     """Reads one MTS-Dialog file: columns ID, section_header, section_text, dialogue."""
-    table = _read_table(path, ["ID", "section_header", "section_text", "dialogue"], n_expected)
+    table = read_table(path, ["ID", "section_header", "section_text", "dialogue"], n_expected)
     soap = soap_of_headers("mts-dialog")
     encounters = []
     for row in table:
@@ -266,7 +266,7 @@ def _tidy(text: str) -> str:
     return "\n".join(line for line in lines if line)
 
 
-def _read_table(
+def read_table(
     path: str | os.PathLike, columns: list[str], n_expected: int
 ) -> list[Mapping[str, str]]:
     """The rows of a CSV as text; a note that says "None" or "N/A" is a note, not a missing one."""

@@ -132,13 +132,22 @@ class ModelSystem:
     """
 
     def __init__(
-        self, system: str, base: str, adapter: Path, *, max_new_tokens: int, batch_size: int
+        self,
+        system: str,
+        base: str,
+        adapter: Path,
+        *,
+        max_new_tokens: int,
+        batch_size: int,
+        guidance: float = 1.0,
+        no_repeat_ngram: int = 0,
     ) -> None:
         if system not in MODEL_SYSTEMS:
             raise ValueError(f"expected one of {MODEL_SYSTEMS}, got {system!r}")
         self.system, self.base = system, base
         self.adapter = require_adapter(adapter)
         self.max_new_tokens, self.batch_size = max_new_tokens, batch_size
+        self.guidance, self.no_repeat_ngram = guidance, no_repeat_ngram
         self.device = pick_device()
         self.renderer = Renderer.load(self.adapter, load_tokenizer(base))
         self._model: PreTrainedModel | None = None
@@ -175,6 +184,8 @@ class ModelSystem:
             max_new_tokens=self.max_new_tokens,
             batch_size=self.batch_size,
             max_prompt_tokens=model.config.max_position_embeddings - self.max_new_tokens,
+            guidance=self.guidance,
+            no_repeat_ngram=self.no_repeat_ngram,
             show_progress=show_progress,
         )
         written = Written(tuple(notes), time.perf_counter() - started)
@@ -193,6 +204,8 @@ class ModelSystem:
             "dialogues": hashlib.sha256(texts.encode()).hexdigest(),
             "max_new_tokens": self.max_new_tokens,
             "batch_size": self.batch_size,
+            "guidance": self.guidance,
+            "no_repeat_ngram": self.no_repeat_ngram,
             "device": self.device,
             "versions": {name: installed.get(name) for name in _PACKAGES},
             "code": {name: runs.sha256_file(Path(__file__).with_name(name)) for name in _CODE},

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import random
 import re
 import shutil
 import time
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from torch.utils.hooks import RemovableHandle
     from trl import SFTConfig, SFTTrainer
 
+WINDOW, BLOCK = 320, 16  # examples; see `in_turn`
 IGNORED = -100  # the label of a token that is not supervised, as in torch's cross entropy
 
 
@@ -42,6 +44,24 @@ def to_dataset(examples: Sequence[RenderedExample]) -> Dataset:
 
     rows = [{"input_ids": list(e.input_ids), "labels": _labels(e)} for e in examples]
     return Dataset.from_list(rows)
+
+
+def in_turn(parts: Sequence[Sequence[RenderedExample]], seed: int) -> list[RenderedExample]:
+    """The parts one after the other, each shuffled, with examples of like length side by side.
+
+    Within a part, stretches of `WINDOW` examples are sorted by length and the batches of `BLOCK`
+    that they fall into are shuffled: little padding, and no part begins with what is short.
+    """
+    rng = random.Random(f"{seed}/in turn")
+    ordered: list[RenderedExample] = []
+    for part in parts:
+        shuffled = rng.sample(list(part), len(part))
+        for start in range(0, len(shuffled), WINDOW):
+            window = sorted(shuffled[start : start + WINDOW], key=lambda e: len(e.input_ids))
+            blocks = [window[i : i + BLOCK] for i in range(0, len(window), BLOCK)]
+            rng.shuffle(blocks)
+            ordered += [example for block in blocks for example in block]
+    return ordered
 
 
 def _labels(example: RenderedExample) -> list[int]:

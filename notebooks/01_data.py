@@ -27,6 +27,10 @@ n_valid = 100
 n_test = 200  # the problems of training, new encounters
 n_test_unseen = 200  # problems, medicines and phrasings that training never shows
 exchanged_share = 0.0  # of training encounters under exchanged or made-up names: read, not recalled
+n_one_section = (
+    0  # short generated dialogues of one section that 03 reads before the training split
+)
+back_translated = False  # true: MTS-Dialog's training dialogues in other words before it, too
 own_valid_share = 0.1  # of a JSONL or CSV file of yours
 own_test_share = 0.1
 compare_corpora = True  # ACI-Bench and MTS-Dialog in the same table, if they are at hand
@@ -43,7 +47,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import HTML, Markdown, display
 
-from medisum_utils import figures, runs, sources, variety
+from medisum_utils import auxiliary, figures, runs, sources, variety
 from medisum_utils.encounter import SECTIONS, write_jsonl
 from medisum_utils.note_headers import header_table
 from medisum_utils.splits import check_leaks, split_manifest
@@ -84,6 +88,8 @@ step = runs.start(
         "sizes": sizes if generated else None,
         "exchanged_share": exchanged_share if generated else None,
         "own_shares": own_shares if is_own else None,
+        "n_one_section": n_one_section,
+        "back_translated": back_translated,
     },
     inputs=sources.source_files(source),
 )
@@ -253,6 +259,27 @@ if not facts.empty:
     outputs.append(figures.save(fig, profile, "01_fact_places"))
 
 # %% [markdown]
+# ## What is read before
+#
+# A training split of a thousand short dialogues is too little for a small model to learn from it
+# what belongs into a note. `n_one_section` puts generated dialogues of one topic before it, with
+# notes in free wording, and `back_translated` the authors' own translations of the training
+# dialogues to French or Spanish and back, beside the notes as they were. They are kept apart, in
+# `auxiliary.jsonl`: the splits stay the official ones.
+
+# %%
+before = auxiliary.load_auxiliary(
+    source, n_one_section=n_one_section, back_translated=back_translated, seed=seed
+)
+if before:
+    lengths_before = variety.lengths(before)
+    lengths_before["source"] = [one.source for one in before]
+    by_source = lengths_before.groupby("source", sort=False)
+    display(by_source.size().to_frame("encounters").join(by_source.mean().round(1)))
+else:
+    display(Markdown("*Nothing: the training split is all that is read.*"))
+
+# %% [markdown]
 # ## Beside real corpora
 #
 # Generated data can be too easy: a few phrases, one length, a note that is the same again and
@@ -378,6 +405,10 @@ outputs.append(figures.save(fig, profile, "01_nearest"))
 
 # %%
 leaks = check_leaks(splits)
+if before:
+    held_out = {split: encounters for split, encounters in splits.items() if split != "train"}
+    beside = check_leaks({"auxiliary": before, **held_out})
+    leaks = pd.concat([leaks, beside[beside["split"] == "auxiliary"]], ignore_index=True)
 leaks.set_index(["split", "other_split"]).round(3)
 
 # %% [markdown]
@@ -391,6 +422,9 @@ for old in folder.glob("*.jsonl"):  # a split that this source does not have mus
     old.unlink()
 for split, encounters in splits.items():
     write_jsonl(folder / f"{split}.jsonl", encounters)
+if before:
+    write_jsonl(folder / "auxiliary.jsonl", before)
+    outputs.append(folder / "auxiliary.jsonl")
 manifest = split_manifest(splits)
 outputs += [folder / f"{split}.jsonl" for split in splits]
 outputs.append(runs.write_json(folder / "splits.json", {"source": name, "splits": manifest}))
@@ -412,6 +446,7 @@ entry = step.finish(
     outputs=outputs,
     source=name,
     n={split: len(encounters) for split, encounters in splits.items()},
+    n_auxiliary=len(before),
     facts_per_encounter=round(n_facts, 2),
     variety=measured.round(4).to_dict(),
     nearest=nearest.round(4).to_dict(orient="index"),

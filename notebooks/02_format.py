@@ -68,6 +68,9 @@ paths = {
     split: runs.require(runs.processed_dir(profile) / f"{split}.jsonl", "01_data")
     for split in SPLITS
 }
+before = runs.processed_dir(profile) / "auxiliary.jsonl"
+if before.exists():  # what 03 reads before the training split
+    SPLITS, paths = (*SPLITS, "auxiliary"), {**paths, "auxiliary": before}
 step = runs.start(
     "02_format",
     profile,
@@ -238,7 +241,7 @@ for axis, part in zip(axes, ("prompt", "note"), strict=True):
             weights=weights,
             histtype="step",
             color=figures.colour_of(split),
-            linestyle="-" if split == "train" else "--",
+            linestyle={"train": "-", "valid": "--"}.get(split, ":"),
             label=label,
         )
     axis.set(xlabel=f"{part} length (tokens)", ylabel="share of examples (%)")
@@ -276,6 +279,7 @@ pd.DataFrame(
 # %%
 folder = runs.processed_dir(profile) / "rendered"
 outputs = [renderer.save(folder)]
+(folder / "auxiliary.jsonl").unlink(missing_ok=True)  # of an earlier run with another choice
 for split in SPLITS:
     path = folder / f"{split}.jsonl"
     write_rendered(path, examples[split])

@@ -82,6 +82,9 @@ inputs = [
     runs.require(rendered / name, "02_format")
     for name in ("train.jsonl", "valid.jsonl", "prompt.json")
 ]
+if (rendered / "auxiliary.jsonl").exists():
+    inputs.append(rendered / "auxiliary.jsonl")
+before = read_rendered(inputs[3]) if inputs[3:] else []
 train = read_rendered(inputs[0])
 valid = read_rendered(inputs[1])[:n_valid]
 tokenizer = models.load_tokenizer(base_model)
@@ -92,6 +95,14 @@ renderer = Renderer.load(rendered, tokenizer)
 # of the base; activations, gradients, the adapter and the libraries come on top.
 
 # %%
+if before:
+    display(
+        Markdown(
+            f"{len(before):,} auxiliary examples come before the {len(train):,} of the training "
+            "split: every pass reads both, one after the other."
+        )
+    )
+train = training.in_turn([before, train], seed) if before else train
 device = models.pick_device(device)
 dtype = "bfloat16" if device == "cuda" else "float32"  # of what is not quantised
 bf16 = models.use_bf16(arithmetic, device)
@@ -178,6 +189,8 @@ lora = LoraConfig(
 
 # %%
 examples_per_step = batch_size * n_accumulation
+# Auxiliary examples come first, in the order in which `in_turn` put them.
+sampling = "sequential" if before else "group_by_length" if group_by_length else "random"
 validate_every = max(1, round(n_epochs * len(train) / examples_per_step / n_validations))
 n_steps = validate_every * n_validations
 choices = {
@@ -189,7 +202,7 @@ choices = {
     "warmup_steps": max(1, round(0.05 * n_steps)),
     "max_grad_norm": 1.0,
     "weight_decay": 0.0,
-    "train_sampling_strategy": "group_by_length" if group_by_length else "random",
+    "train_sampling_strategy": sampling,
     "bf16": bf16,
     "activation_checkpointing": checkpoint_activations,
     "logging_steps": max(1, n_steps // 50),

@@ -27,6 +27,8 @@ test_splits: str = "test,test_unseen"  # files of data/processed/<profile>/, nev
 n_test = 200  # encounters of each split, the first ones; 0 takes all
 n_base = 0  # how many of them the base without adapter writes too; 0 takes all
 max_new_tokens = 512  # longest note, tokens
+guidance = 1.0  # of context-aware decoding: above 1 holds the notes to what is said; 1 is none
+no_repeat_ngram = 0  # n tokens that may not stand twice in a note; 0: no such rule
 batch_size = 16  # notes written at once
 n_worst = 5  # worst notes shown in full
 n_examples = 12  # omissions and inventions shown
@@ -95,6 +97,8 @@ step = runs.start(
         "n_test": n_test,
         "n_base": n_base,
         "max_new_tokens": max_new_tokens,
+        "guidance": guidance,
+        "no_repeat_ngram": no_repeat_ngram,
         "batch_size": batch_size,
     },
     inputs=[*paths.values(), adapter_file, adapter / "prompt.json"],
@@ -141,6 +145,8 @@ make = functools.partial(
     base=base,
     adapter=adapter,
     max_new_tokens=max_new_tokens,
+    guidance=guidance,
+    no_repeat_ngram=no_repeat_ngram,
     batch_size=batch_size,
 )
 written = systems.write_all(

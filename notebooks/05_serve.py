@@ -27,6 +27,8 @@ n_alone = 4  # requests sent one after the other
 n_requests = 16  # requests sent by n_clients at once
 n_clients = 4  # clients that wait for an answer before they ask again
 max_new_tokens = 512  # longest note, tokens
+guidance = 1.0  # of context-aware decoding: above 1 holds the notes to what is said; 1 is none
+no_repeat_ngram = 0  # n tokens that may not stand twice in a note; 0: no such rule
 max_batch = 8  # notes written at once
 max_waiting = 32  # requests that may wait before the server says 429
 n_shown = 2  # answers shown in full
@@ -89,6 +91,8 @@ step = runs.start(
         "n_requests": n_requests,
         "n_clients": n_clients,
         "max_new_tokens": max_new_tokens,
+        "guidance": guidance,
+        "no_repeat_ngram": no_repeat_ngram,
         "max_batch": max_batch,
         "max_waiting": max_waiting,
     },
@@ -114,7 +118,9 @@ chosen = [encounters[i] for i in order]
 # since a notebook has a running event loop of its own.
 
 # %%
-load = functools.partial(load_writer, profile, base_model or None, max_new_tokens)
+load = functools.partial(
+    load_writer, profile, base_model or None, max_new_tokens, guidance, no_repeat_ngram
+)
 engine = Engine(load, max_waiting=max_waiting, max_batch=max_batch)
 started = time.perf_counter()
 server = BackgroundServer(create_app(engine), port=port).start()

@@ -18,6 +18,12 @@ def serve_command(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest note, in tokens.")] = 512,
+    guidance: Annotated[
+        float, typer.Option(min=1, help="Context-aware decoding; 1 is none.")
+    ] = 1.0,
+    no_repeat_ngram: Annotated[
+        int, typer.Option(min=0, help="Tokens that a note may have in a row only once; 0: any.")
+    ] = 0,
     max_batch: Annotated[int, typer.Option(min=1, help="Notes written at once.")] = 8,
     max_waiting: Annotated[int, typer.Option(min=1, help="Requests that may wait.")] = 32,
 ) -> None:
@@ -35,7 +41,9 @@ def serve_command(
             "unencrypted. Put a proxy with TLS and a login before it.",
             err=True,
         )
-    load = functools.partial(load_writer, profile, base_model, max_new_tokens)
+    load = functools.partial(
+        load_writer, profile, base_model, max_new_tokens, guidance, no_repeat_ngram
+    )
     app = create_app(Engine(load, max_waiting=max_waiting, max_batch=max_batch))
     uvicorn.run(app, host=host, port=port, access_log=False, log_config=None)
 

@@ -26,12 +26,17 @@ DTYPES = {"cpu": "float32", "cuda": "bfloat16"}  # in fp32 a note does not depen
 
 @dataclass(frozen=True, slots=True)
 class ModelWriter:
-    """Writes notes with a merged model, greedily, at most `max_new_tokens` each."""
+    """Writes notes with a merged model, greedily, at most `max_new_tokens` each.
+
+    For `guidance` and `no_repeat_ngram` see `generation.generate_notes`.
+    """
 
     name: str
     model: PreTrainedModel
     renderer: Renderer
     max_new_tokens: int
+    guidance: float = 1.0
+    no_repeat_ngram: int = 0
 
     @property
     def max_prompt_tokens(self) -> int:
@@ -50,12 +55,18 @@ class ModelWriter:
             list(dialogues),
             max_new_tokens=self.max_new_tokens,
             batch_size=len(dialogues),
+            guidance=self.guidance,
+            no_repeat_ngram=self.no_repeat_ngram,
         )
         return [Written(note.text, note.n_tokens, note.finished) for note in notes]
 
 
 def load_writer(
-    profile: str, base_model: str | None = None, max_new_tokens: int = 512
+    profile: str,
+    base_model: str | None = None,
+    max_new_tokens: int = 512,
+    guidance: float = 1.0,
+    no_repeat_ngram: int = 0,
 ) -> ModelWriter:
     """Merges the adapter of a profile into its base and returns the two as a writer.
 
@@ -70,7 +81,8 @@ def load_writer(
     device = pick_device()
     # Merged on the CPU: the fp32 weights of an 8B model do not fit beside each other on its GPU.
     model = merge(base, folder, dtype=DTYPES[device]).to(device)
-    writer = ModelWriter(f"{Path(base).name}+{profile}", model, renderer, max_new_tokens)
+    name = f"{Path(base).name}+{profile}"
+    writer = ModelWriter(name, model, renderer, max_new_tokens, guidance, no_repeat_ngram)
     if writer.max_prompt_tokens < 1:
         raise ValueError(
             f"expected max_new_tokens below the model's {model.config.max_position_embeddings} "

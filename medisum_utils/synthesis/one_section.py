@@ -1,0 +1,187 @@
+"""Short generated dialogues about one topic, each with a note of one section, in free wording.
+
+MTS-Dialog has 1,181 such pairs, too few for a small model to learn from them what to write down;
+these teach it that before it sees the first real one. A dialogue is those turns of a generated
+visit that say the facts of one topic, or of two neighbouring ones, with the questions before them.
+The note says these facts in wordings drawn from `one_section.yaml`. What is held out of training
+stays out of these, too.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import yaml
+
+from medisum_utils.encounter import Encounter, Fact, NoteSection
+from medisum_utils.pretraining.forms import bare, with_doses
+from medisum_utils.synthesis.augmented import with_exchanged_names
+from medisum_utils.synthesis.encounters import generate
+from medisum_utils.synthesis.soap import HEADERS, NONE_LINES
+
+# The topics in the order of a visit; neighbours of one section may share a note.
+TOPICS = {
+    "illness": ("age", "sex", "laterality", "complaint", "duration", "onset", "severity")
+    + ("quality", "worse", "better"),
+    "symptoms": ("symptom", "denial"),
+    "conditions": ("condition",),
+    "surgeries": ("surgery",),
+    "medicines": ("medicine",),
+    "allergies": ("allergy",),
+    "family": ("family",),
+    "social": ("social",),
+    "vitals": ("vital",),
+    "exam": ("exam",),
+    "results": ("result",),
+    "diagnosis": ("diagnosis", "status"),
+    "prescriptions": ("start", "change", "stop", "continue"),
+    "orders": ("order", "referral"),
+    "instructions": ("advice", "follow_up", "precaution"),
+}
+DENIED = {
+    name: topic for topic, (_, name) in NONE_LINES.items()
+}  # "known allergies" -> "allergies"
+LEANING = ("dose", "frequency")  # facts that stand behind the medicine that they tell of
+SHARE_EXCHANGED = 0.6  # of the visits under other names, so that names are read
+P_TWO_TOPICS, P_GREETING, P_REPLY = 0.3, 0.1, 0.5
+MALE = ("man", "boy")
+
+
+@lru_cache(maxsize=1)
+def load_wordings() -> dict:
+    """Reads one_section.yaml once."""
+    path = Path(__file__).with_suffix(".yaml")
+    return yaml.load(path.read_text(encoding="utf-8"), yaml.CSafeLoader)
+
+
+def one_section_encounters(n: int, *, seed: int) -> list[Encounter]:
+    """The first `n` short dialogues of a seed, about nine to a visit.
+
+    Raises: ValueError for a negative `n`.
+    """
+    if n < 0:
+        raise ValueError(f"expected a number of dialogues of 0 or more, got {n}")
+    found: list[Encounter] = []
+    n_visits = 0
+    while len(found) < n:
+        n_more = max(1, (n - len(found)) // 8)
+        visits = list(generate(n_visits + n_more, seed=seed, split="train"))[n_visits:]
+        for number, visit in enumerate(visits, start=n_visits):
+            (visit,) = with_exchanged_names([visit], SHARE_EXCHANGED, seed=seed + number)
+            found += _sections(random.Random(f"{seed}/one section/{number}"), visit)
+        n_visits += n_more
+    return found[:n]
+
+
+def _sections(rng: random.Random, visit: Encounter) -> Iterator[Encounter]:
+    """The topics of a visit, alone or with the next one, each with the turns that say it."""
+    sex = next((fact.text for fact in visit.facts if fact.kind == "sex"), "")
+    by_topic: dict[str, list[Fact]] = {}
+    for fact, topic in _with_topics(visit.facts):
+        by_topic.setdefault(topic, []).append(fact)
+    topics = [topic for topic in TOPICS if topic in by_topic]
+    denied = {DENIED[fact.text] for fact in visit.facts if fact.text in DENIED}
+    while topics:
+        topic, *topics = topics
+        chosen = [topic]
+        section = by_topic[topic][0].section
+        alike = topics and by_topic[topics[0]][0].section == section
+        # "None." behind another topic would not say of what.
+        if alike and not denied & {topic, topics[0]} and rng.random() < P_TWO_TOPICS:
+            chosen.append(topics.pop(0))
+        turns = _turns(rng, visit, [fact for one in chosen for fact in by_topic[one]])
+        texts = [_wording(rng, one, by_topic[one], sex) for one in chosen]
+        if turns and all(texts):
+            yield Encounter(
+                id=f"{visit.id}-{topic}",
+                source=visit.source,
+                split="train",
+                turns=tuple(visit.turns[i] for i in turns),
+                note=(NoteSection(HEADERS[section], section, " ".join(texts)),),
+            )
+
+
+def _with_topics(facts: Sequence[Fact]) -> Iterator[tuple[Fact, str]]:
+    topics = {kind: topic for topic, kinds in TOPICS.items() for kind in kinds}
+    topic = ""
+    for fact in facts:
+        if fact.kind == "denial" and fact.text in DENIED:
+            topic = DENIED[fact.text]
+        elif fact.kind not in LEANING:
+            topic = topics[fact.kind]
+        yield fact, topic
+
+
+def _turns(rng: random.Random, visit: Encounter, facts: Sequence[Fact]) -> list[int]:
+    """The turns that say the facts and those before them; maybe a reply, maybe the greeting."""
+    said = {turn for fact in facts for turn in fact.turns}
+    if not said:
+        return []
+    turns = said | {turn - 1 for turn in said if turn}
+    if rng.random() < P_REPLY:
+        turns.add(min(max(turns) + 1, len(visit.turns) - 1))
+    if rng.random() < P_GREETING:
+        turns |= {0, 1}
+    return sorted(turns)
+
+
+def _wording(rng: random.Random, topic: str, facts: Sequence[Fact], sex: str) -> str:
+    """What a note says of a topic; "" where it cannot be said by itself."""
+    said = load_wordings()
+    if any(DENIED.get(fact.text) == topic for fact in facts if fact.kind == "denial"):
+        return rng.choice(said["nothing"][topic])
+    items: dict[str, list[str]] = {}
+    for fact, dose, rest in with_doses(facts):
+        text = fact.value if fact.kind in ("age", "laterality", "duration") else bare(fact)
+        items.setdefault(fact.kind, []).append(
+            " ".join(part for part in (text, dose, rest) if part)
+        )
+    sentences = []
+    if topic == "illness":
+        if "complaint" not in items:
+            return ""
+        sentences.append(_opening(rng, items, sex))
+    for kind in TOPICS[topic]:
+        if kind in items and kind in said["sentences"]:
+            sentences.append(_sentence(rng, said["sentences"][kind], items[kind], sex))
+    return " ".join(sentences)
+
+
+def _opening(rng: random.Random, items: dict[str, list[str]], sex: str) -> str:
+    """Who comes with what, and for how long."""
+    said = load_wordings()
+    side = f"{items['laterality'][0]} " if "laterality" in items else ""
+    complaint = side + items["complaint"][0].removeprefix(side)
+    known = "aged" if "age" in items else "ageless"
+    text = rng.choice(said["openings"][known]).format(
+        age=items.get("age", [""])[0], sex=_word_for(rng, sex), complaint=complaint
+    )
+    if "duration" in items:
+        text += rng.choice(said["durations"]).format(items["duration"][0])
+    return f"{text}."
+
+
+def _word_for(rng: random.Random, sex: str) -> str:
+    return rng.choice((sex, "male" if sex in MALE else "female"))
+
+
+def _sentence(rng: random.Random, forms: Sequence[str], items: Sequence[str], sex: str) -> str:
+    """The items in one of the wordings: `{items}` in a row, or `{numbered}` one by one."""
+    form = rng.choice(forms)
+    numbered = " ".join(f"{number}. {_upper(item)}." for number, item in enumerate(items, 1))
+    who = rng.choice(("The patient", "He" if sex in MALE else "She"))
+    return _upper(form.format(items=_listed(rng, items), numbered=numbered, who=who))
+
+
+def _listed(rng: random.Random, items: Sequence[str]) -> str:
+    if len(items) == 1:
+        return items[0]
+    last = rng.choice((" and ", ", and ", ", "))
+    return f"{', '.join(items[:-1])}{last}{items[-1]}"
+
+
+def _upper(text: str) -> str:
+    return text[:1].upper() + text[1:]
