@@ -14,6 +14,7 @@ from medisum_utils.corpora_fetch import corpus_files
 from medisum_utils.encounter import Encounter, NoteSection
 from medisum_utils.note_headers import soap_of_headers
 from medisum_utils.sources import MTS
+from medisum_utils.splits import remove_leaks
 from medisum_utils.synthesis.one_section import one_section_encounters
 from medisum_utils.synthesis.soap import HEADERS
 from medisum_utils.transcript import parse_turns, unix_lines
@@ -45,15 +46,16 @@ def load_back_translated() -> list[Encounter]:
     """MTS-Dialog's training dialogues, translated to French or Spanish and back by its authors.
 
     Each stands beside its original's note, which was not translated, under its SOAP header. Left
-    out are those of originals that `load_mts_dialog` leaves out of training, and those that lost
-    their first speaker on the way.
+    out are those of originals that `load_mts_dialog` leaves out of training, those that came out
+    as copies of a held-out dialogue, and those that lost their first speaker on the way.
 
     Raises: ValueError if the file has not its official count; `corpus_files` says what else.
     Source: abachaa/MTS-Dialog, folder Augmented-Data; see `load_mts_dialog`.
     """
     (path,) = corpus_files(BACK_TRANSLATED).values()
     soap = soap_of_headers(MTS)
-    trained_on = {encounter.id for encounter in load_mts_dialog()["train"]}
+    splits = load_mts_dialog()
+    trained_on = {encounter.id for encounter in splits.pop("train")}
     found = []
     for row in read_table(path, COLUMNS, N_BACK_TRANSLATED):
         translated = TRANSLATED_ID.fullmatch(row["ID"].strip())
@@ -74,4 +76,4 @@ def load_back_translated() -> list[Encounter]:
                 note=(NoteSection(HEADERS[section], section, text),),
             )
         )
-    return found
+    return remove_leaks({"train": found, **splits})[0]["train"]

@@ -147,7 +147,7 @@ def test_base_and_finetuned_write_and_differ_and_are_taken_again(trained, tmp_pa
     assert again["finetuned"].seconds == first["finetuned"].seconds
 
 
-@pytest.mark.parametrize("change", ["tokens", "dialogue", "adapter", "file"])
+@pytest.mark.parametrize("change", ["tokens", "guidance", "ngram", "dialogue", "adapter", "file"])
 def test_notes_are_not_taken_again_after_a_change(trained, tmp_path, change):
     import shutil
 
@@ -159,6 +159,10 @@ def test_notes_are_not_taken_again_after_a_change(trained, tmp_path, change):
     options = {}
     if change == "tokens":
         options["max_new_tokens"] = 9
+    elif change == "guidance":
+        options["guidance"] = 1.5
+    elif change == "ngram":
+        options["no_repeat_ngram"] = 3
     elif change == "dialogue":
         visits[0] = dataclasses.replace(visits[0], turns=visits[1].turns)
     elif change == "adapter":

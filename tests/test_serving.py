@@ -68,6 +68,17 @@ def writer(home) -> ModelWriter:
         return load_writer(PROFILE, max_new_tokens=24)
 
 
+def test_the_writer_decodes_as_the_profile_was_scored(writer):
+    from medisum_utils.generation import generate_notes
+
+    dialogues = [e.dialogue_text for e in small_model.encounters(2)]
+    choices = {"guidance": 2.0, "no_repeat_ngram": 2}
+    notes = generate_notes(writer.model, writer.renderer, dialogues, max_new_tokens=24, **choices)
+    served = replace(writer, **choices).write(dialogues)
+    assert [note.text for note in served] == [note.text for note in notes]
+    assert served != writer.write(dialogues)
+
+
 class Watched:
     """The real writer, with the batches it was given; it can be made to wait before each."""
 

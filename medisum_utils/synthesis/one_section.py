@@ -9,6 +9,7 @@ stays out of these, too.
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -19,7 +20,9 @@ import yaml
 from medisum_utils.encounter import Encounter, Fact, NoteSection
 from medisum_utils.pretraining.forms import bare, with_doses
 from medisum_utils.synthesis.augmented import with_exchanged_names
-from medisum_utils.synthesis.encounters import generate
+from medisum_utils.synthesis.casebook import load_casebook
+from medisum_utils.synthesis.cases import CaseSampler
+from medisum_utils.synthesis.encounters import generate_one
 from medisum_utils.synthesis.soap import HEADERS, NONE_LINES
 
 # The topics in the order of a visit; neighbours of one section may share a note.
@@ -64,16 +67,14 @@ def one_section_encounters(n: int, *, seed: int) -> list[Encounter]:
     """
     if n < 0:
         raise ValueError(f"expected a number of dialogues of 0 or more, got {n}")
+    sampler = CaseSampler(load_casebook())
     found: list[Encounter] = []
-    n_visits = 0
-    while len(found) < n:
-        n_more = max(1, (n - len(found)) // 8)
-        visits = list(generate(n_visits + n_more, seed=seed, split="train"))[n_visits:]
-        for number, visit in enumerate(visits, start=n_visits):
-            (visit,) = with_exchanged_names([visit], SHARE_EXCHANGED, seed=seed + number)
-            found += _sections(random.Random(f"{seed}/one section/{number}"), visit)
-        n_visits += n_more
-    return found[:n]
+    for number in itertools.count():
+        if len(found) >= n:
+            return found[:n]
+        visit = generate_one(number, seed=seed, split="train", sampler=sampler)
+        (visit,) = with_exchanged_names([visit], SHARE_EXCHANGED, seed=seed + number)
+        found += _sections(random.Random(f"{seed}/one section/{number}"), visit)
 
 
 def _sections(rng: random.Random, visit: Encounter) -> Iterator[Encounter]:
