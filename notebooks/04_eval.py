@@ -14,10 +14,10 @@
 # %% [markdown]
 # # 04 Evaluation: how good are the notes, and against what?
 #
-# This notebook lets the fine-tuned model write the notes of held-out encounters, greedily, and
-# scores them beside three baselines: the dialogue handed in as the note, the note of the most
-# similar training encounter, and the base model without the adapter. Overlap of words (ROUGE) is
-# one half of the answer; which facts are right, left out or made up is the other.
+# This notebook lets the fine-tuned model write the notes of held-out encounters and scores them
+# beside three baselines: the dialogue handed in as the note, the note of the most similar training
+# encounter, and the base model without the adapter. Overlap of words (ROUGE) is one half of the
+# answer; which facts are right, left out or made up is the other.
 
 # %% tags=["parameters"]
 profile = "tiny"  # whose adapter is judged: models/<profile>/
@@ -135,9 +135,15 @@ for name, part in encounters.items():
 
 # %% [markdown]
 # **Base** and **fine-tuned** get the same prompt, the same 4-bit weights (dequantised, since
-# decoding in NF4 is slower on a CPU) and the same greedy decoding; the second has the
-# adapter merged in. Their notes are kept below `data/processed/` and taken again only if weights,
-# data, parameters and versions are all the same.
+# decoding in NF4 is slower on a CPU) and the same decoding; the second has the adapter merged in.
+# Their notes are kept below `data/processed/` and taken again only if weights, data, parameters and
+# versions are all the same.
+#
+# Decoding is greedy, and no stretch of three or more tokens is written twice in a row, which is how
+# a small model gets stuck. A `guidance` g above 1 is context-aware decoding (Shi et al. 2024,
+# [arXiv:2305.14739](https://arxiv.org/abs/2305.14739)): the next token is the one with the greatest
+# g log p(token | dialogue) - (g - 1) log p(token | no dialogue). It takes from a note what every
+# note says and leaves what this dialogue says.
 
 # %%
 make = functools.partial(
@@ -475,6 +481,9 @@ else:
 # it never said that it was done.
 
 # %%
+decoding = f"guidance {guidance:g}" if guidance > 1 else "without guidance"
+decoding += f", no {no_repeat_ngram} tokens twice in a note" if no_repeat_ngram else ""
+display(Markdown(f"Greedy, {decoding}, at most {max_new_tokens} tokens."))
 display(HTML(tables.as_html(tables.decoding_table(written))))
 
 # %%

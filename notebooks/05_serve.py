@@ -340,8 +340,8 @@ answer.update(
 # - Nothing here says whether a note is right: 04 does. A fluent note can omit or invent facts, and
 #   this server is a research demonstration, **not for clinical use**.
 # - One process, one model, no login, no encryption: it listens on this machine only.
-# - Notes are decoded greedily. On a GPU, in bfloat16, the company in its batch can turn a near tie
-#   in a note; on a CPU, in float32, it does not.
+# - Notes are decoded greedily, as in 04. On a GPU, in bfloat16, the company in its batch can turn a
+#   near tie in a note; on a CPU, in float32, it does not.
 # - A client that leaves is dropped while it waits; a batch being written is finished for nobody.
 
 # %%
