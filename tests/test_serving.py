@@ -79,6 +79,18 @@ def test_the_writer_decodes_as_the_profile_was_scored(writer):
     assert served != writer.write(dialogues)
 
 
+def test_a_profile_is_served_as_it_was_scored():
+    from medisum_utils.profiles import load_profile, notebooks_dir
+    from medisum_utils.serving.cli import decoding_of
+
+    assert decoding_of("mts") == {"guidance": 2.0, "no_repeat_ngram": 4}
+    assert decoding_of("tiny") == decoding_of("of-somebody-else") == {}
+    for path in (notebooks_dir() / "profiles").glob("*.yaml"):
+        scored = load_profile(path).get("04_eval", {})
+        kept = {k: scored[k] for k in ("guidance", "no_repeat_ngram") if k in scored}
+        assert decoding_of(path.stem) == kept, path.stem
+
+
 class Watched:
     """The real writer, with the batches it was given; it can be made to wait before each."""
 

@@ -6,6 +6,7 @@ import json
 import math
 import multiprocessing
 import os
+import random
 import shutil
 import signal
 import warnings
@@ -164,6 +165,31 @@ def test_what_trl_cuts_or_drops_is_an_error(base, tmp_path, max_length):
     trainer = build_trainer(base, tmp_path, max_length=max_length, eval_strategy="no")
     with pytest.raises(ValueError, match=r"train: expected .* but the trainer holds"):
         training.check_supervision(trainer, train, valid)
+
+
+def test_parts_are_read_in_turn_each_in_random_order_and_with_little_padding():
+    rng = random.Random(3)
+    parts = [
+        [
+            RenderedExample(f"{name}{i}", (1,) * n, (0,) * (n - 1) + (1,))
+            for i, n in enumerate(rng.choices(range(2, 400), k=size))
+        ]
+        for name, size in (("a", 700), ("b", 50))
+    ]
+    ordered = training.in_turn(parts, seed=5)
+    assert [one.id[0] for one in ordered] == ["a"] * 700 + ["b"] * 50
+    assert sorted(one.id for one in ordered) == sorted(one.id for part in parts for one in part)
+    assert training.in_turn(parts, seed=5) == ordered != training.in_turn(parts, seed=6)
+
+    def padded(examples: list[RenderedExample]) -> int:
+        lengths = [len(one.input_ids) for one in examples]
+        return sum(max(lengths[i : i + 16]) * len(lengths[i : i + 16]) for i in range(0, 700, 16))
+
+    n_tokens = sum(len(one.input_ids) for one in parts[0])
+    assert padded(ordered[:700]) < 1.15 * n_tokens < 1.5 * n_tokens < padded(parts[0])
+    first, last = ordered[:200], ordered[500:700]
+    means = [sum(len(one.input_ids) for one in some) / 200 for some in (first, last)]
+    assert 0.7 < means[0] / means[1] < 1.4  # no part begins with what is short
 
 
 def test_a_missing_validation_set_is_an_error(base, tmp_path):

@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from medisum_utils.profiles import load_profile, notebooks_dir
+
 
 def serve_command(
     profile: Annotated[str, typer.Option(help="The profile whose adapter writes.")] = "tiny",
@@ -19,11 +21,12 @@ def serve_command(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest note, in tokens.")] = 512,
     guidance: Annotated[
-        float, typer.Option(min=1, help="Context-aware decoding; 1 is none.")
-    ] = 1.0,
+        float | None, typer.Option(min=1, help="Context-aware decoding; default: the profile's.")
+    ] = None,
     no_repeat_ngram: Annotated[
-        int, typer.Option(min=0, help="Tokens that a note may have in a row only once; 0: any.")
-    ] = 0,
+        int | None,
+        typer.Option(min=0, help="Tokens that may stand in a row only once; default: likewise."),
+    ] = None,
     max_batch: Annotated[int, typer.Option(min=1, help="Notes written at once.")] = 8,
     max_waiting: Annotated[int, typer.Option(min=1, help="Requests that may wait.")] = 32,
 ) -> None:
@@ -41,11 +44,21 @@ def serve_command(
             "unencrypted. Put a proxy with TLS and a login before it.",
             err=True,
         )
-    load = functools.partial(
-        load_writer, profile, base_model, max_new_tokens, guidance, no_repeat_ngram
-    )
+    asked = {"guidance": guidance, "no_repeat_ngram": no_repeat_ngram}
+    choices = decoding_of(profile) | {k: v for k, v in asked.items() if v is not None}
+    load = functools.partial(load_writer, profile, base_model, max_new_tokens, **choices)
     app = create_app(Engine(load, max_waiting=max_waiting, max_batch=max_batch))
     uvicorn.run(app, host=host, port=port, access_log=False, log_config=None)
+
+
+def decoding_of(profile: str) -> dict[str, float | int]:
+    """How 05 decodes in a profile: what 04 scored is what is served; {} without a profile's file.
+
+    Raises: ValueError for a file that the notebooks' parameters do not fit.
+    """
+    path = notebooks_dir() / "profiles" / f"{profile}.yaml"
+    chosen = load_profile(path).get("05_serve", {}) if path.is_file() else {}
+    return {key: chosen[key] for key in ("guidance", "no_repeat_ngram") if key in chosen}
 
 
 def is_loopback(host: str) -> bool:
