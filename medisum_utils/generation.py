@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -57,14 +58,15 @@ def generate_notes(
             f"expected max_new_tokens and batch_size of 1 or more, got {max_new_tokens} and "
             f"{batch_size}"
         )
-    if not guidance >= 1 or no_repeat_ngram < 0:
+    if not 1 <= guidance < math.inf or no_repeat_ngram < 0:
         raise ValueError(
             f"expected a guidance of 1 or more and a no_repeat_ngram of 0 or more, got {guidance} "
             f"and {no_repeat_ngram}"
         )
     prompts = [_prompt(renderer, text, max_prompt_tokens) for text in dialogues]
     room = model.config.max_position_embeddings - max_new_tokens
-    longest = max((len(prompt) for prompt in prompts), default=0)
+    unread = [renderer.prompt_ids(CUT_MARK)] if guidance > 1 else []
+    longest = max((len(prompt) for prompt in prompts + unread), default=0)
     if longest > room:
         raise ValueError(
             f"expected prompts of at most {room} tokens beside {max_new_tokens} new ones, got one "

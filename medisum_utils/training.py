@@ -49,18 +49,22 @@ def to_dataset(examples: Sequence[RenderedExample]) -> Dataset:
 def in_turn(parts: Sequence[Sequence[RenderedExample]], seed: int) -> list[RenderedExample]:
     """The parts one after the other, each shuffled, with examples of like length side by side.
 
-    Within a part, stretches of `WINDOW` examples are sorted by length and the batches of `BLOCK`
-    that they fall into are shuffled: little padding, and no part begins with what is short.
+    Within a part, stretches of `WINDOW` examples are sorted by length and the blocks of `BLOCK`
+    that they fall into are shuffled: little padding in batches of 16, 8, 4 or 2, and no part begins
+    with what is short. A part fills up the last block of the one before it.
     """
     rng = random.Random(f"{seed}/in turn")
     ordered: list[RenderedExample] = []
     for part in parts:
         shuffled = rng.sample(list(part), len(part))
-        for start in range(0, len(shuffled), WINDOW):
+        n_first = -len(ordered) % BLOCK
+        ordered += shuffled[:n_first]
+        for start in range(n_first, len(shuffled), WINDOW):
             window = sorted(shuffled[start : start + WINDOW], key=lambda e: len(e.input_ids))
             blocks = [window[i : i + BLOCK] for i in range(0, len(window), BLOCK)]
-            rng.shuffle(blocks)
-            ordered += [example for block in blocks for example in block]
+            whole = [block for block in blocks if len(block) == BLOCK]
+            rng.shuffle(whole)
+            ordered += [example for block in whole + blocks[len(whole) :] for example in block]
     return ordered
 
 

@@ -91,7 +91,10 @@ step = runs.start(
         "n_one_section": n_one_section,
         "back_translated": back_translated,
     },
-    inputs=sources.source_files(source),
+    inputs=[
+        *sources.source_files(source),
+        *auxiliary.auxiliary_files(n_one_section, back_translated),
+    ],
 )
 shares = {"own_shares": own_shares, "exchanged_share": exchanged_share}
 splits = sources.load_source(source, seed=seed, sizes=sizes, **shares)

@@ -28,7 +28,7 @@ lora_alpha = 32  # the update is scaled by alpha / r
 learning_rate = 1.0e-3  # QLoRA: 2.0e-4 at 7B and 13B (table 9); a small base takes more
 n_epochs = 1.0  # times every example is seen
 batch_size = 8  # examples at once
-group_by_length = False  # true: examples of like length share a step, for little padding
+group_by_length = False  # true: like lengths share a step; auxiliary examples do so anyway
 n_accumulation = 1  # batches before each step of the optimiser
 n_validations = 5  # evenly spread; after each the weights are saved
 n_valid = 64  # validation examples used each time
@@ -192,6 +192,12 @@ examples_per_step = batch_size * n_accumulation
 # Auxiliary examples come first, in the order in which `in_turn` put them.
 sampling = "sequential" if before else "group_by_length" if group_by_length else "random"
 validate_every = max(1, round(n_epochs * len(train) / examples_per_step / n_validations))
+if before:  # a last step into a next pass would be one on auxiliary examples
+    if n_epochs < 1:
+        raise ValueError(
+            f"expected 1 pass or more where auxiliary examples go first, got {n_epochs}"
+        )
+    validate_every = max(1, int(n_epochs * len(train) / examples_per_step / n_validations))
 n_steps = validate_every * n_validations
 choices = {
     "max_steps": n_steps,

@@ -15,7 +15,8 @@ from rouge_score.rouge_scorer import RougeScorer
 from medisum_utils import evaluation, fact_counts, note_views, published, systems
 from medisum_utils import evaluation_tables as tables
 from medisum_utils.encounter import Encounter, Fact, NoteSection, Turn
-from medisum_utils.generation import Generated
+from medisum_utils.generation import Generated, generate_notes
+from medisum_utils.model import merge
 from medisum_utils.synthesis.encounters import generate
 from medisum_utils.synthesis.fact_scores import pooled, score_encounters
 
@@ -171,6 +172,24 @@ def test_notes_are_not_taken_again_after_a_change(trained, tmp_path, change):
     else:
         path.write_text(path.read_text() + "\n")
     assert not maker((base, own), **options)("finetuned").write(visits, path, False).reused
+
+
+def test_a_system_decodes_as_it_was_told(trained, tmp_path):
+    base, folder = trained
+    visits = small_model.encounters(3, split="test")
+    choices = {"guidance": 3.0, "no_repeat_ngram": 2}
+    system = maker(trained, **choices)("finetuned")
+    told = system.write(visits, tmp_path / "told.jsonl", False)
+    by_hand = generate_notes(
+        merge(base, folder),
+        system.renderer,
+        [one.dialogue_text for one in visits],
+        max_new_tokens=8,
+        **choices,
+    )
+    assert told.notes == tuple(by_hand)
+    plain = maker(trained)("finetuned").write(visits, tmp_path / "plain.jsonl", False)
+    assert plain.texts != told.texts
 
 
 @pytest.mark.parametrize("lost", ["adapter_model.safetensors", "adapter_config.json", "base"])

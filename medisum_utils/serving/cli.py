@@ -52,7 +52,7 @@ def serve_command(
 
 
 def decoding_of(profile: str) -> dict[str, float | int]:
-    """How 05 decodes in a profile: what 04 scored is what is served; {} without a profile's file.
+    """How 05 of a profile in `notebooks/profiles` decodes, {} without one; not what `--set` chose.
 
     Raises: ValueError for a file that the notebooks' parameters do not fit.
     """

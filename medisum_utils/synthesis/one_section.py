@@ -3,14 +3,16 @@
 MTS-Dialog has 1,181 such pairs, too few for a small model to learn from them what to write down;
 these teach it that before it sees the first real one. A dialogue is those turns of a generated
 visit that say the facts of one topic, or of two neighbouring ones, with the questions before them.
-The note says these facts in wordings drawn from `one_section.yaml`. What is held out of training
-stays out of these, too.
+The note says these facts, and what else of its section was said there, in wordings drawn from
+`one_section.yaml`. What is held out of training stays out of these, too.
 """
 
 from __future__ import annotations
 
 import itertools
 import random
+import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -25,6 +27,7 @@ from medisum_utils.synthesis.cases import CaseSampler
 from medisum_utils.synthesis.encounters import generate_one
 from medisum_utils.synthesis.soap import HEADERS, NONE_LINES
 
+WORDINGS = Path(__file__).with_suffix(".yaml")
 # The topics in the order of a visit; neighbours of one section may share a note.
 TOPICS = {
     "illness": ("age", "sex", "laterality", "complaint", "duration", "onset", "severity")
@@ -51,13 +54,13 @@ LEANING = ("dose", "frequency")  # facts that stand behind the medicine that the
 SHARE_EXCHANGED = 0.6  # of the visits under other names, so that names are read
 P_TWO_TOPICS, P_GREETING, P_REPLY = 0.3, 0.1, 0.5
 MALE = ("man", "boy")
+SPOKEN_TO = re.compile(r"\b(?:my|your)\b")  # a note speaks of the patient, not to him
 
 
 @lru_cache(maxsize=1)
 def load_wordings() -> dict:
     """Reads one_section.yaml once."""
-    path = Path(__file__).with_suffix(".yaml")
-    return yaml.load(path.read_text(encoding="utf-8"), yaml.CSafeLoader)
+    return yaml.load(WORDINGS.read_text(encoding="utf-8"), yaml.CSafeLoader)
 
 
 def one_section_encounters(n: int, *, seed: int) -> list[Encounter]:
@@ -78,31 +81,61 @@ def one_section_encounters(n: int, *, seed: int) -> list[Encounter]:
 
 
 def _sections(rng: random.Random, visit: Encounter) -> Iterator[Encounter]:
-    """The topics of a visit, alone or with the next one, each with the turns that say it."""
-    sex = next((fact.text for fact in visit.facts if fact.kind == "sex"), "")
+    """The topics of a visit, alone or with the next one, each with the turns that say it.
+
+    What else these turns say belongs to the note, too, as far as it is of the same section: the one
+    that most of their facts are of. So a dialogue has one right note.
+    """
     by_topic: dict[str, list[Fact]] = {}
     for fact, topic in _with_topics(visit.facts):
         by_topic.setdefault(topic, []).append(fact)
     topics = [topic for topic in TOPICS if topic in by_topic]
-    denied = {DENIED[fact.text] for fact in visit.facts if fact.text in DENIED}
+    seen: set[tuple[int, ...]] = set()
     while topics:
         topic, *topics = topics
-        chosen = [topic]
-        section = by_topic[topic][0].section
-        alike = topics and by_topic[topics[0]][0].section == section
-        # "None." behind another topic would not say of what.
-        if alike and not denied & {topic, topics[0]} and rng.random() < P_TWO_TOPICS:
-            chosen.append(topics.pop(0))
-        turns = _turns(rng, visit, [fact for one in chosen for fact in by_topic[one]])
-        texts = [_wording(rng, one, by_topic[one], sex) for one in chosen]
-        if turns and all(texts):
+        facts = by_topic[topic]
+        if (
+            topics
+            and rng.random() < P_TWO_TOPICS
+            and by_topic[topics[0]][0].section == facts[0].section
+        ):
+            facts = facts + by_topic[topics.pop(0)]
+        turns = _turns(rng, visit, facts)
+        section, note = _note(rng, visit.facts, turns)
+        if note and turns not in seen:
+            seen.add(turns)
             yield Encounter(
                 id=f"{visit.id}-{topic}",
                 source=visit.source,
                 split="train",
                 turns=tuple(visit.turns[i] for i in turns),
-                note=(NoteSection(HEADERS[section], section, " ".join(texts)),),
+                note=(NoteSection(HEADERS[section], section, note),),
             )
+
+
+def _note(rng: random.Random, facts: Sequence[Fact], turns: Sequence[int]) -> tuple[str, str]:
+    """The section that most facts of the turns are of, and all that it says of them."""
+    said: list[tuple[Fact, str]] = []
+    owner_said = False
+    for fact, topic in _with_topics(facts):
+        is_said = bool(fact.turns) and set(fact.turns) <= set(turns)
+        if fact.kind in LEANING:
+            is_said = is_said and owner_said
+        else:
+            owner_said = is_said
+        if is_said:
+            said.append((fact, topic))
+    if not said:
+        return "", ""
+    section = Counter(fact.section for fact, _ in said).most_common(1)[0][0]
+    sex = next((fact.text for fact, _ in said if fact.kind == "sex"), "")
+    by_topic: dict[str, list[Fact]] = {}
+    for fact, topic in said:
+        if fact.section == section:
+            by_topic.setdefault(topic, []).append(fact)
+    topics = [topic for topic in TOPICS if topic in by_topic]
+    texts = [_wording(rng, topic, by_topic[topic], sex, alone=len(topics) == 1) for topic in topics]
+    return section, " ".join(text for text in texts if text)
 
 
 def _with_topics(facts: Sequence[Fact]) -> Iterator[tuple[Fact, str]]:
@@ -116,38 +149,50 @@ def _with_topics(facts: Sequence[Fact]) -> Iterator[tuple[Fact, str]]:
         yield fact, topic
 
 
-def _turns(rng: random.Random, visit: Encounter, facts: Sequence[Fact]) -> list[int]:
+def _turns(rng: random.Random, visit: Encounter, facts: Sequence[Fact]) -> tuple[int, ...]:
     """The turns that say the facts and those before them; maybe a reply, maybe the greeting."""
     said = {turn for fact in facts for turn in fact.turns}
     if not said:
-        return []
+        return ()
     turns = said | {turn - 1 for turn in said if turn}
     if rng.random() < P_REPLY:
         turns.add(min(max(turns) + 1, len(visit.turns) - 1))
     if rng.random() < P_GREETING:
         turns |= {0, 1}
-    return sorted(turns)
+    return tuple(sorted(turns))
 
 
-def _wording(rng: random.Random, topic: str, facts: Sequence[Fact], sex: str) -> str:
-    """What a note says of a topic; "" where it cannot be said by itself."""
+def _wording(
+    rng: random.Random, topic: str, facts: Sequence[Fact], sex: str, *, alone: bool
+) -> str:
+    """What a note says of a topic; "" where it cannot be said by itself.
+
+    `alone`: the note says nothing else, so that "None." is clear. Without a `sex` there is no he or
+    she.
+    """
     said = load_wordings()
     if any(DENIED.get(fact.text) == topic for fact in facts if fact.kind == "denial"):
-        return rng.choice(said["nothing"][topic])
+        return rng.choice(said["nothing"][topic]) if alone else NONE_LINES[topic][0]
     items: dict[str, list[str]] = {}
     for fact, dose, rest in with_doses(facts):
         text = fact.value if fact.kind in ("age", "laterality", "duration") else bare(fact)
+        text = SPOKEN_TO.sub("the", text)
         items.setdefault(fact.kind, []).append(
             " ".join(part for part in (text, dose, rest) if part)
         )
+    for course in items.get("status", ()):  # it names its illness
+        items["diagnosis"] = [x for x in items.get("diagnosis", ()) if not course.startswith(x)]
+    items["social"] = [f"uses {x}" if x.startswith("no ") else x for x in items.get("social", ())]
+    for kind in ("exam", "social"):  # "no" would be taken to hold for what stands behind it
+        items.get(kind, []).sort(key=lambda item: item.startswith(("no ", "uses no ")))
     sentences = []
     if topic == "illness":
         if "complaint" not in items:
             return ""
         sentences.append(_opening(rng, items, sex))
     for kind in TOPICS[topic]:
-        if kind in items and kind in said["sentences"]:
-            sentences.append(_sentence(rng, said["sentences"][kind], items[kind], sex))
+        if items.get(kind) and kind in said["sentences"]:
+            sentences.append(_sentence(rng, kind, items[kind], sex))
     return " ".join(sentences)
 
 
@@ -157,8 +202,12 @@ def _opening(rng: random.Random, items: dict[str, list[str]], sex: str) -> str:
     side = f"{items['laterality'][0]} " if "laterality" in items else ""
     complaint = side + items["complaint"][0].removeprefix(side)
     known = "aged" if "age" in items else "ageless"
+    age = items.get("age", [""])[0]
     text = rng.choice(said["openings"][known]).format(
-        age=items.get("age", [""])[0], sex=_word_for(rng, sex), complaint=complaint
+        a="an" if age.startswith("8") or age in ("11", "18") else "a",
+        age=age,
+        sex=_word_for(rng, sex) if sex else "patient",
+        complaint=complaint,
     )
     if "duration" in items:
         text += rng.choice(said["durations"]).format(items["duration"][0])
@@ -169,18 +218,20 @@ def _word_for(rng: random.Random, sex: str) -> str:
     return rng.choice((sex, "male" if sex in MALE else "female"))
 
 
-def _sentence(rng: random.Random, forms: Sequence[str], items: Sequence[str], sex: str) -> str:
+def _sentence(rng: random.Random, kind: str, items: Sequence[str], sex: str) -> str:
     """The items in one of the wordings: `{items}` in a row, or `{numbered}` one by one."""
-    form = rng.choice(forms)
+    form = rng.choice(load_wordings()["sentences"][kind])
     numbered = " ".join(f"{number}. {_upper(item)}." for number, item in enumerate(items, 1))
-    who = rng.choice(("The patient", "He" if sex in MALE else "She"))
-    return _upper(form.format(items=_listed(rng, items), numbered=numbered, who=who))
+    who = rng.choice(("The patient", "He" if sex in MALE else "She")) if sex else "The patient"
+    joined = _listed(rng, items, "or" if kind == "denial" else "and")
+    return _upper(form.format(items=joined, numbered=numbered, who=who))
 
 
-def _listed(rng: random.Random, items: Sequence[str]) -> str:
+def _listed(rng: random.Random, items: Sequence[str], word: str) -> str:
     if len(items) == 1:
         return items[0]
-    last = rng.choice((" and ", ", and ", ", "))
+    comma = "," if len(items) > 2 and rng.random() < 0.5 else ""
+    last = rng.choice((f"{comma} {word} ", f"{comma} {word} ", ", "))
     return f"{', '.join(items[:-1])}{last}{items[-1]}"
 
 
