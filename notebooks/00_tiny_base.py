@@ -423,7 +423,9 @@ else:
 # ## What another doubling would buy
 #
 # Trainings with one thing changed at a time, in groups that share base, data and machine; rows
-# compare within a group, not across. `python -m medisum_utils ablate` makes such a group anew.
+# compare within a group, not across. `python -m medisum_utils ablate` makes such a group anew. All
+# of these were decoded before `medisum_utils.stutter` kept notes from getting stuck in a loop:
+# compare them with each other, not with 04.
 
 # %%
 trials_path = folder / ABLATION
