@@ -8,11 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from medisum_utils.prompt import CUT_MARK, Renderer
+from medisum_utils.prompt import Renderer
 
 if TYPE_CHECKING:
     import torch
     from transformers import GenerationConfig, PreTrainedModel
+
+NOTHING_SAID = "Doctor: Hello.\nPatient: Hello."  # the dialogue that guidance compares with
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ def generate_notes(
 
     No stretch of tokens is written twice in a row, see `stutter`; with `no_repeat_ngram` n, no n
     tokens stand twice anywhere in a note. `guidance` g above 1 is context-aware decoding: the next
-    token has the greatest g log p(token | dialogue) - (g - 1) log p(token | no dialogue), which
+    token has the greatest g log p(token | dialogue) - (g - 1) log p(token | `NOTHING_SAID`), which
     holds a model that knows its notes better than it reads to what is said; it takes twice the
     steps.
 
@@ -65,7 +67,7 @@ def generate_notes(
         )
     prompts = [_prompt(renderer, text, max_prompt_tokens) for text in dialogues]
     room = model.config.max_position_embeddings - max_new_tokens
-    unread = [renderer.prompt_ids(CUT_MARK)] if guidance > 1 else []
+    unread = [renderer.prompt_ids(NOTHING_SAID)] if guidance > 1 else []
     longest = max((len(prompt) for prompt in prompts + unread), default=0)
     if longest > room:
         raise ValueError(
@@ -139,8 +141,10 @@ def _write(
     if no_repeat_ngram:
         processors.append(NoRepeat(no_repeat_ngram, n_prompt))
     unread = {}
-    if guidance > 1:  # a dialogue of which every turn was left out
-        unread["negative_prompt_ids"] = torch.tensor([renderer.prompt_ids(CUT_MARK)] * len(prompts))
+    if guidance > 1:
+        unread["negative_prompt_ids"] = torch.tensor(
+            [renderer.prompt_ids(NOTHING_SAID)] * len(prompts)
+        )
         unread["negative_prompt_ids"] = unread["negative_prompt_ids"].to(model.device)
     config = greedy(renderer, max_new_tokens, static=model.device.type == "cpu")
     config.guidance_scale = guidance if guidance > 1 else None

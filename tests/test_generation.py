@@ -44,7 +44,7 @@ def by_hand(
     The best token is taken that does not make the note stutter, by the rule of `test_stutter`, nor
     repeats an n-gram.
     """
-    unread = renderer.prompt_ids("[...]")
+    unread = renderer.prompt_ids("Doctor: Hello.\nPatient: Hello.")
     ids = renderer.prompt_ids(dialogue)
     new: list[int] = []
     with torch.no_grad():

@@ -83,7 +83,7 @@ def test_a_profile_is_served_as_it_was_scored():
     from medisum_utils.profiles import load_profile, notebooks_dir
     from medisum_utils.serving.cli import decoding_of
 
-    assert decoding_of("mts") == {"guidance": 2.0, "no_repeat_ngram": 4}
+    assert decoding_of("mts") == {"guidance": 1.75, "no_repeat_ngram": 4}
     assert decoding_of("tiny") == decoding_of("of-somebody-else") == {}
     for path in (notebooks_dir() / "profiles").glob("*.yaml"):
         scored = load_profile(path).get("04_eval", {})
