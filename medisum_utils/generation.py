@@ -53,7 +53,7 @@ def generate_notes(
 
     Raises: ValueError for a prompt that leaves fewer than `max_new_tokens` positions, for sizes or
     a guidance below 1, or for a negative `no_repeat_ngram`.
-    Source: Shi et al. 2024, Trusting Your Evidence, aclanthology.org/2024.naacl-short.69.
+    Source: Shi et al. 2024, Trusting Your Evidence, arXiv:2305.14739.
     """
     if max_new_tokens < 1 or batch_size < 1:
         raise ValueError(

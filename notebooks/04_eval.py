@@ -142,8 +142,8 @@ for name, part in encounters.items():
 # Decoding is greedy, and no stretch of three or more tokens is written twice in a row, which is how
 # a small model gets stuck. A `guidance` g above 1 is context-aware decoding (Shi et al. 2024,
 # [arXiv:2305.14739](https://arxiv.org/abs/2305.14739)): the next token is the one with the greatest
-# g log p(token | dialogue) - (g - 1) log p(token | a greeting). It takes from a note what every note
-# says and leaves what this dialogue says.
+# g log p(token | dialogue) - (g - 1) log p(token | a greeting). It takes from a note what every
+# note says and leaves what this dialogue says.
 
 # %%
 make = functools.partial(
