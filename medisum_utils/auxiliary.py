@@ -11,16 +11,14 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from medisum_utils.corpora import load_mts_dialog, read_table
+from medisum_utils.corpora import read_table
 from medisum_utils.corpora_fetch import corpus_files
-from medisum_utils.encounter import Encounter, NoteSection
-from medisum_utils.note_headers import soap_of_headers
-from medisum_utils.sources import MTS
+from medisum_utils.encounter import Encounter
+from medisum_utils.sources import MTS, mts_as_soap
 from medisum_utils.splits import normalise, remove_leaks
 from medisum_utils.synthesis.casebook import FOLDER as CASEBOOK
 from medisum_utils.synthesis.one_section import WORDINGS, one_section_encounters
-from medisum_utils.synthesis.soap import HEADERS
-from medisum_utils.transcript import parse_turns, unix_lines
+from medisum_utils.transcript import parse_turns
 
 BACK_TRANSLATED = "mts-dialog-back-translated"  # its name in corpora_sources.csv
 N_BACK_TRANSLATED = 3603  # rows of its file, a third of them the originals
@@ -52,32 +50,28 @@ def load_back_translated() -> list[Encounter]:
     Each stands beside its original's note, which was not translated, under its SOAP header. Left
     out are those of originals that `load_mts_dialog` leaves out of training, those that came out
     as copies of a held-out dialogue or of their original, and those that lost their first speaker
-    or more than a fifth of their words on the way: one in eight broke off, under a whole note.
+    or more than a fifth of their words on the way: they broke off, under a whole note.
 
     Raises: ValueError if the file has not its official count; `corpus_files` says what else.
     Source: abachaa/MTS-Dialog, folder Augmented-Data; see `load_mts_dialog`.
     """
     (path,) = corpus_files(BACK_TRANSLATED).values()
-    soap = soap_of_headers(MTS)
-    splits = load_mts_dialog()
+    splits = mts_as_soap()
     originals = {one.id: one for one in splits.pop("train")}
     found = []
     for row in read_table(path, COLUMNS, N_BACK_TRANSLATED):
         translated = TRANSLATED_ID.fullmatch(row["ID"].strip())
-        if translated is None or f"mts-train-{translated['number']}" not in originals:
-            continue  # an original, or one that a test repeats
-        original = originals[f"mts-train-{translated['number']}"]
+        original = translated and originals.get(f"mts-train-{translated['number']}")
+        if original is None:  # an original itself, or of one that a test repeats
+            continue
         try:
             turns = parse_turns(MISSPELT.sub("Patient:", row["dialogue"]))
         except ValueError:  # the translation swallowed its first speaker
             continue
-        one = replace(
-            original, id=f"{original.id}-{translated['language'].lower()}", turns=turns, note=()
-        )
+        name = f"{original.id}-{translated['language'].lower()}"
+        one = replace(original, id=name, turns=turns, meta={})
         if _is_another_whole_one(one, original):
-            section = soap[row["section_header"].strip()]
-            text = unix_lines(row["section_text"]).strip()
-            found.append(replace(one, note=(NoteSection(HEADERS[section], section, text),)))
+            found.append(one)
     return remove_leaks({"train": found, **splits})[0]["train"]
 
 

@@ -140,27 +140,24 @@ def _write(
     processors = [NoStutter(n_prompt)]
     if no_repeat_ngram:
         processors.append(NoRepeat(no_repeat_ngram, n_prompt))
-    unread = {}
-    if guidance > 1:
-        unread["negative_prompt_ids"] = torch.tensor(
-            [renderer.prompt_ids(NOTHING_SAID)] * len(prompts)
-        )
-        unread["negative_prompt_ids"] = unread["negative_prompt_ids"].to(model.device)
-    config = greedy(renderer, max_new_tokens, static=model.device.type == "cpu")
-    config.guidance_scale = guidance if guidance > 1 else None
+    unread = [renderer.prompt_ids(NOTHING_SAID)] * len(prompts)  # not heeded at a guidance of 1
     with torch.inference_mode():
         output = model.generate(
             input_ids=input_ids.to(model.device),
             attention_mask=attention_mask.to(model.device),
-            generation_config=config,
+            negative_prompt_ids=torch.tensor(unread, device=model.device),
+            generation_config=greedy(
+                renderer, max_new_tokens, static=model.device.type == "cpu", guidance=guidance
+            ),
             logits_processor=processors,
-            **unread,
         )
     new = output[:, n_prompt:].tolist()  # (batch, new tokens)
     return [_generated(renderer, ids) for ids in new]
 
 
-def greedy(renderer: Renderer, max_new_tokens: int, *, static: bool = False) -> GenerationConfig:
+def greedy(
+    renderer: Renderer, max_new_tokens: int, *, static: bool = False, guidance: float = 1.0
+) -> GenerationConfig:
     """Greedy decoding that stops at the end of turn; the model's own sampling is not heeded.
 
     A `static` cache has its full length from the start. On a CPU it saves a tenth (16 notes at a
@@ -175,6 +172,7 @@ def greedy(renderer: Renderer, max_new_tokens: int, *, static: bool = False) -> 
         num_beams=1,
         max_new_tokens=max_new_tokens,
         use_cache=True,
+        guidance_scale=guidance,
         eos_token_id=list(renderer.stop_ids),
         pad_token_id=renderer.pad_id,
     )

@@ -174,19 +174,23 @@ def test_parts_are_read_in_turn_each_in_random_order_and_with_little_padding():
             RenderedExample(f"{name}{i}", (1,) * n, (0,) * (n - 1) + (1,))
             for i, n in enumerate(rng.choices(range(2, 400), k=size))
         ]
-        for name, size in (("a", 700), ("b", 50))
+        for name, size in (("a", 703), ("b", 401))
     ]
     ordered = training.in_turn(parts, seed=5)
-    assert [one.id[0] for one in ordered] == ["a"] * 700 + ["b"] * 50
+    assert [one.id[0] for one in ordered] == ["a"] * 703 + ["b"] * 401
     assert sorted(one.id for one in ordered) == sorted(one.id for part in parts for one in part)
     assert training.in_turn(parts, seed=5) == ordered != training.in_turn(parts, seed=6)
 
-    def padded(examples: list[RenderedExample]) -> int:
+    def padding(examples: list[RenderedExample], first: int, last: int) -> float:
+        """Tokens with padding over tokens, of the batches of 8 that begin in first to last."""
         lengths = [len(one.input_ids) for one in examples]
-        return sum(max(lengths[i : i + 16]) * len(lengths[i : i + 16]) for i in range(0, 700, 16))
+        batches = [lengths[i : i + 8] for i in range(-(-first // 8) * 8, last, 8)]
+        return sum(max(b) * len(b) for b in batches) / sum(sum(b) for b in batches)
 
-    n_tokens = sum(len(one.input_ids) for one in parts[0])
-    assert padded(ordered[:700]) < 1.15 * n_tokens < 1.5 * n_tokens < padded(parts[0])
+    unordered = [one for part in parts for one in part]
+    assert padding(unordered, 0, 703) > 1.5
+    assert padding(ordered, 0, 696) < 1.15
+    assert padding(ordered, 704, 1096) < 1.15  # the second part is in step with the batches
     first, last = ordered[:200], ordered[500:700]
     means = [sum(len(one.input_ids) for one in some) / 200 for some in (first, last)]
     assert 0.7 < means[0] / means[1] < 1.4  # no part begins with what is short

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from medisum_utils.profiles import load_profile, notebooks_dir
+from medisum_utils.profiles import find_profile, load_profile, profile_names
 
 
 def serve_command(
@@ -56,8 +56,9 @@ def decoding_of(profile: str) -> dict[str, float | int]:
 
     Raises: ValueError for a file that the notebooks' parameters do not fit.
     """
-    path = notebooks_dir() / "profiles" / f"{profile}.yaml"
-    chosen = load_profile(path).get("05_serve", {}) if path.is_file() else {}
+    if profile not in profile_names():
+        return {}
+    chosen = load_profile(find_profile(profile)[1]).get("05_serve", {})
     return {key: chosen[key] for key in ("guidance", "no_repeat_ngram") if key in chosen}
 
 
