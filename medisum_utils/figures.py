@@ -7,10 +7,12 @@ import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medisum_utils.runs import report_dir
+from medisum_utils.paths import report_dir
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from medisum_utils.runs import Step
 
 STYLE = Path(__file__).with_name("medisum.mplstyle")
 
@@ -56,9 +58,11 @@ def _look(system: str) -> tuple[str, str]:
     return SYSTEMS.get(system, other)
 
 
-def save(fig: Figure, profile: str, name: str) -> Path:
-    """Writes `reports/<profile>/figures/<name>.png` at twice the screen's resolution."""
-    path = report_dir(profile) / "figures" / f"{name}.png"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fig.savefig(path, format="png")
+def save(fig: Figure, step: Step, name: str) -> Path:
+    """Stages the figure at twice the screen's resolution for the running step.
+
+    Returns its final place, `reports/<profile>/figures/<name>.png`, where `step.finish` moves it.
+    """
+    path = report_dir(step.profile) / "figures" / f"{name}.png"
+    fig.savefig(step.stage(path), format="png")
     return path

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from medisum_utils.prompt import Renderer
@@ -19,11 +19,15 @@ NOTHING_SAID = "Doctor: Hello.\nPatient: Hello."  # the dialogue that guidance c
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """One note; `n_tokens` counts its stop token, `finished` says that there was one."""
+    """One note; `n_tokens` counts its stop token, `finished` says that there was one.
+
+    `n_cut_turns` turns of its dialogue were left out to make the prompt fit.
+    """
 
     text: str
     n_tokens: int
     finished: bool
+    n_cut_turns: int = 0
 
 
 def generate_notes(
@@ -65,7 +69,8 @@ def generate_notes(
             f"expected a guidance of 1 or more and a no_repeat_ngram of 0 or more, got {guidance} "
             f"and {no_repeat_ngram}"
         )
-    prompts = [_prompt(renderer, text, max_prompt_tokens) for text in dialogues]
+    fitted = [_prompt(renderer, text, max_prompt_tokens) for text in dialogues]
+    prompts = [prompt for prompt, _ in fitted]
     room = model.config.max_position_embeddings - max_new_tokens
     unread = [renderer.prompt_ids(NOTHING_SAID)] if guidance > 1 else []
     longest = max((len(prompt) for prompt in prompts + unread), default=0)
@@ -85,16 +90,21 @@ def generate_notes(
                 guidance,
                 no_repeat_ngram,
             )
-            notes.update(zip(rows, written, strict=True))
+            for i, note in zip(rows, written, strict=True):
+                notes[i] = replace(note, n_cut_turns=fitted[i][1])
             if on_batch is not None:
                 on_batch(len(notes))
     return [notes[i] for i in range(len(prompts))]
 
 
-def _prompt(renderer: Renderer, dialogue: str, max_prompt_tokens: int | None) -> list[int]:
+def _prompt(
+    renderer: Renderer, dialogue: str, max_prompt_tokens: int | None
+) -> tuple[list[int], int]:
+    """The prompt's tokens, and how many turns were left out of it."""
+    n_cut = 0
     if max_prompt_tokens is not None:
-        dialogue, _ = renderer.fit(dialogue, max_prompt_tokens)
-    return renderer.prompt_ids(dialogue)
+        dialogue, n_cut = renderer.fit(dialogue, max_prompt_tokens)
+    return renderer.prompt_ids(dialogue), n_cut
 
 
 def _batches(prompts: Sequence[Sequence[int]], batch_size: int) -> list[list[int]]:

@@ -294,3 +294,12 @@ def all_parameters(notebook: str, profile: str, values: Mapping[str, Any]) -> di
         raise ValueError(f"{notebook}: expected a parameter `profile` in its parameters cell")
     defaults = {name: parameter.default for name, parameter in parameters.items()}
     return {**defaults, **values, SET_BY_RUNNER: profile}
+
+
+def parameters_in(step: str, namespace: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that a notebook's parameters have in its namespace (its `globals()`).
+
+    Raises: KeyError for a parameter that is not there.
+    """
+    parameters = read_parameters(notebooks_dir() / f"{step}.py")
+    return {name: namespace[name] for name in parameters if name != SET_BY_RUNNER}

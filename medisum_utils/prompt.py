@@ -6,12 +6,13 @@ dialogue that spells `<|eot_id|>` stays a dialogue, in training and in serving.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from medisum_utils.encounter import Encounter
 
@@ -68,11 +69,16 @@ class RenderedExample:
 class Renderer:
     """Renders system (instruction), user (dialogue) and assistant (note) in the Llama-3 template.
 
+    `base_model` is the name or path of the base whose tokenizer it is; it is saved with the prompt,
+    so that a run says it once.
+
     Raises: ValueError for a tokenizer without the Llama-3 control tokens, or an empty instruction.
     Source: `ChatFormat` in meta-llama/llama-models, models/llama3/chat_format.py.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, instruction: str) -> None:
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, instruction: str, base_model: str = ""
+    ) -> None:
         from tokenizers import Tokenizer
 
         if not instruction.strip():
@@ -83,7 +89,7 @@ class Renderer:
             raise ValueError(
                 f"expected a tokenizer with the Llama-3 control tokens, got one without {missing}"
             )
-        self.instruction = instruction
+        self.instruction, self.base_model = instruction, base_model
         self.control_ids: dict[str, int] = {token: added[token] for token in CONTROL_TOKENS}
         special = {id_ for id_, token in tokenizer.added_tokens_decoder.items() if token.special}
         self._special = frozenset(special | set(self.control_ids.values()))
@@ -92,6 +98,7 @@ class Renderer:
         self._backend.encode_special_tokens = True
         self._backend.no_padding()
         self._backend.no_truncation()
+        self.tokenizer_sha256 = hashlib.sha256(self._backend.to_str().encode()).hexdigest()
         self._line_break = self.encode("\n\n")
         self._head = [
             self.control_ids[BEGIN],
@@ -205,9 +212,10 @@ class Renderer:
         path.parent.mkdir(parents=True, exist_ok=True)
         content = {
             "template": "llama-3",
+            "base_model": self.base_model,
+            "tokenizer_sha256": self.tokenizer_sha256,
             "instruction": self.instruction,
             "control_ids": self.control_ids,
-            "instruction_ids": self.encode(self.instruction),
         }
         partial = path.with_name(path.name + ".partial")
         partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
@@ -218,30 +226,18 @@ class Renderer:
         """The renderer that an adapter was trained with.
 
         Raises: FileNotFoundError without `prompt.json`; ValueError for a broken one, or for a
-        tokenizer that gives other ids than at training.
+        tokenizer that is not the one of training.
         """
-        path = Path(folder) / PROMPT_FILE
-        if not path.exists():
-            raise FileNotFoundError(
-                f"{PROMPT_FILE} is missing beside the adapter in {path.parent.name}/; "
-                "notebook 03_qlora_train writes it"
-            )
-        try:
-            content = json.loads(path.read_text("utf-8"))
-            template, instruction = content["template"], content["instruction"]
-            trained = (content["control_ids"], content["instruction_ids"])
-        except (ValueError, KeyError, TypeError) as error:
+        content = read_prompt(folder)
+        if content["template"] != "llama-3":
+            raise ValueError(f"expected the template 'llama-3', got {content['template']!r}")
+        renderer = cls(tokenizer, content["instruction"], content["base_model"])
+        saved = (content["control_ids"], content["tokenizer_sha256"])
+        if saved != (renderer.control_ids, renderer.tokenizer_sha256):
             raise ValueError(
-                f"{path.parent.name}/{PROMPT_FILE}: expected a JSON object with template, "
-                f"instruction, control_ids and instruction_ids; {type(error).__name__}"
-            ) from None
-        if template != "llama-3":
-            raise ValueError(f"expected the template 'llama-3', got {template!r}")
-        renderer = cls(tokenizer, instruction)
-        if trained != (renderer.control_ids, renderer.encode(instruction)):
-            raise ValueError(
-                "expected the tokenizer that the adapter was trained with, got one that gives "
-                "other ids for the control tokens or the instruction"
+                f"expected the tokenizer that {Path(folder).name}/{PROMPT_FILE} was made with, got "
+                "one with other pieces, ids or control tokens; put that base model back, or run "
+                "again from 02_format"
             )
         return renderer
 
@@ -257,6 +253,28 @@ class Renderer:
             raise ValueError(f"{encounter.id}: {error}") from None
         mask = (0,) * len(prompt) + (1,) * len(completion)
         return RenderedExample(encounter.id, (*prompt, *completion), mask, n_cut_turns)
+
+
+def read_prompt(folder: str | os.PathLike) -> dict[str, Any]:
+    """What `Renderer.save` wrote: template, base_model, tokenizer_sha256, instruction, control_ids.
+
+    Raises: FileNotFoundError where it is missing, ValueError where it is broken.
+    """
+    path = Path(folder) / PROMPT_FILE
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{PROMPT_FILE} is missing in {path.parent.name}/; notebook 02_format writes it for "
+            "03_qlora_train, which puts it beside the adapter"
+        )
+    fields = ("template", "base_model", "tokenizer_sha256", "instruction", "control_ids")
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        return {name: content[name] for name in fields}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path.parent.name}/{PROMPT_FILE}: expected a JSON object with "
+            f"{', '.join(fields)}; {type(error).__name__}"
+        ) from None
 
 
 def _keep(lines: Sequence[str], n_kept: int, policy: str) -> str:

@@ -1,24 +1,26 @@
 """What every step of a run shares: where files live, its manifest, seeds and checks of the machine.
 
 State passes from notebook to notebook through files. Each step ends with an entry in
-`reports/<profile>/run.json`, written last, so that an entry means a completed step.
+`reports/<profile>/run.json`, written last, so that an entry means a completed step. A step starts
+only where the chain before it holds (`chain`), and replaces files only when it ends (`staging`).
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import random
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from medisum_utils import chain, staging
+from medisum_utils.files import json_text, sha256_file, write_json
 from medisum_utils.machine import (
     check_free_disk,
     check_gpu,
@@ -29,6 +31,15 @@ from medisum_utils.machine import (
     peak_memory_gib,
     versions,
 )
+from medisum_utils.paths import (
+    PathLike,
+    adapter_dir,
+    processed_dir,
+    project_root,
+    report_dir,
+    resolve,
+    shown_path,
+)
 
 __all__ = [
     "Step",
@@ -38,9 +49,12 @@ __all__ = [
     "check_memory",
     "environment_table",
     "git_commit",
+    "is_private",
+    "keep_private",
     "processed_dir",
     "project_root",
     "read_manifest",
+    "read_split_manifest",
     "report_dir",
     "require",
     "resolve",
@@ -48,51 +62,65 @@ __all__ = [
     "sha256_file",
     "shown_path",
     "start",
+    "text_is_shown",
     "write_json",
     "write_manifest",
 ]
 
-PathLike = str | os.PathLike
+SPLIT_MANIFEST = "splits.json"
 
 
-def project_root() -> Path:
-    """The folder that holds notebooks, data, models and reports; `MEDISUM_HOME` names another."""
-    home = os.environ.get("MEDISUM_HOME")
-    return Path(home).resolve() if home else Path(__file__).resolve().parent.parent
-
-
-def resolve(path: PathLike) -> Path:
-    """A path as it is if absolute, else under the project root (a notebook's folder may differ)."""
-    return project_root() / Path(path).expanduser()
-
-
-def processed_dir(profile: str) -> Path:
-    """Where 01_data puts the splits of a profile."""
-    return project_root() / "data" / "processed" / profile
-
-
-def adapter_dir(profile: str) -> Path:
-    """Where 03_qlora_train puts the adapter of a profile."""
-    return project_root() / "models" / profile
-
-
-def report_dir(profile: str) -> Path:
-    """Where the executed notebooks, figures, metrics and manifest of a profile go."""
-    return project_root() / "reports" / profile
-
-
-def require(path: PathLike, made_by: str) -> Path:
+def require(path: PathLike, made_by: str, profile: str) -> Path:
     """Returns `path` as an existing file or folder.
 
-    Raises: FileNotFoundError that names the notebook that makes it.
+    Raises: FileNotFoundError that names the notebook that makes it, and how to run that.
     """
     path = resolve(path)
     if not path.exists():
         raise FileNotFoundError(
-            f"{shown_path(path)} is missing; notebook {made_by} makes it: run "
-            f"`python -m medisum_utils run --profile NAME --from {made_by}`"
+            f"{shown_path(path)} is missing; notebook {made_by} makes it: "
+            f"`python -m medisum_utils run --profile {profile} --from {made_by}`"
         )
     return path
+
+
+def read_split_manifest(profile: str) -> dict[str, Any]:
+    """What 01_data wrote about its splits: `source`, `show_text`, `tests`, `splits`.
+
+    Raises: FileNotFoundError that names 01_data; ValueError for a file of another form.
+    """
+    path = require(processed_dir(profile) / SPLIT_MANIFEST, "01_data", profile)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        missing = {"source", "show_text", "tests", "splits"} - set(content)
+    except (ValueError, TypeError):
+        missing = {"JSON"}
+    if missing or not isinstance(content["show_text"], bool):
+        raise ValueError(
+            f"{shown_path(path)}: expected source, show_text, tests and splits, got none of "
+            f"{', '.join(sorted(missing)) or 'the right type'}; run again from 01_data"
+        )
+    return content
+
+
+def text_is_shown(profile: str) -> bool:
+    """Whether reports of this profile may show dialogues and notes, as 01_data resolved it.
+
+    It is decided once, in 01: generated text is shown, any other only if `01_data.show_text` says
+    so.
+    """
+    return read_split_manifest(profile)["show_text"]
+
+
+def keep_private(profile: str) -> None:
+    """Makes git ignore the reports of a profile, whatever is in them: they are of own data."""
+    report_dir(profile).mkdir(parents=True, exist_ok=True)
+    (report_dir(profile) / ".gitignore").write_text("*\n", encoding="utf-8")
+
+
+def is_private(profile: str) -> bool:
+    """Whether the reports of a profile are kept out of git and out of the shipped index."""
+    return (report_dir(profile) / ".gitignore").is_file()
 
 
 def seed_everything(seed: int) -> None:
@@ -103,32 +131,6 @@ def seed_everything(seed: int) -> None:
     numpy.random.seed(seed % 2**32)
     if "torch" in sys.modules:
         sys.modules["torch"].manual_seed(seed)
-
-
-def sha256_file(path: PathLike) -> str:
-    """The SHA-256 of a file, in hexadecimal; of a folder, over its files' names and hashes."""
-    path = Path(path)
-    if path.is_dir():
-        digest = hashlib.sha256()
-        for file in sorted(p for p in path.rglob("*") if p.is_file()):
-            line = f"{sha256_file(file)}  {file.relative_to(path).as_posix()}\n"
-            digest.update(line.encode())
-        return digest.hexdigest()
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def shown_path(path: PathLike) -> str:
-    """A path as a report may show it: under the root relative, elsewhere without its folders."""
-    path = Path(path)
-    if not path.is_absolute():
-        return path.as_posix()
-    if path.is_relative_to(project_root()):
-        return path.relative_to(project_root()).as_posix()
-    corpora = os.environ.get("MEDISUM_CORPORA")
-    if corpora and path.is_relative_to(Path(corpora).resolve()):
-        return f"corpora/{path.relative_to(Path(corpora).resolve()).as_posix()}"
-    return path.name
 
 
 def git_commit() -> str | None:
@@ -171,52 +173,47 @@ def write_manifest(profile: str, manifest: Mapping[str, Any]) -> Path:
     return write_json(path, manifest)
 
 
-def write_json(path: PathLike, content: Any) -> Path:
-    """Writes indented JSON, whole or not at all; NumPy numbers become plain ones.
-
-    Raises: ValueError for NaN or infinity, TypeError for what JSON cannot hold.
-    """
-    path = Path(path)
-    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False, default=_plain)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    partial.write_text(text + "\n", encoding="utf-8")
-    partial.replace(path)
-    return path
-
-
-def _plain(value: Any) -> Any:
-    """What JSON can hold for a path, a NumPy number or array."""
-    if isinstance(value, Path):
-        return shown_path(value)
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    raise TypeError(f"expected a value that JSON can hold, got {type(value).__name__}")
-
-
 @dataclass
 class Step:
-    """One running notebook; `finish` writes its entry into the manifest."""
+    """One running notebook; `finish` moves what it wrote into place and writes its entry."""
 
     name: str
     profile: str
     parameters: dict[str, Any]
     inputs: dict[str, str]
     started: float = field(default_factory=time.perf_counter)
+    staged: list[Path] = field(default_factory=list)
 
-    def finish(self, outputs: Iterable[PathLike] = (), **figures: Any) -> dict[str, Any]:
-        """Writes the entry of this step and returns it.
+    def stage(self, path: PathLike) -> Path:
+        """Where this step writes the file that will be `path` once the step has finished."""
+        path = resolve(path)
+        if path not in self.staged:
+            self.staged.append(path)
+        return staging.stage(self.name, path)
 
-        `outputs` are files or folders that exist; `figures` are further values for the entry, such
-        as `n_train=1000`. `peak_memory_gib` is this process's largest resident size, on a GPU also
+    def finish(
+        self, outputs: Iterable[PathLike] = (), obsolete: Iterable[PathLike] = (), **figures: Any
+    ) -> dict[str, Any]:
+        """Replaces the old files by the staged ones, writes the entry of this step and returns it.
+
+        What was staged is an output, moved into place in the order of staging; `outputs` are
+        further files or folders that stand where they belong. `obsolete` files of an earlier run
+        are removed; `figures` are further values for the entry, such as `n_train=1000`.
+        `peak_memory_gib` is this process's largest resident size, on a GPU also
         `peak_gpu_memory_gib`.
 
-        Raises: FileNotFoundError for an output that was not written.
+        Raises: FileNotFoundError for an output that was not written; ValueError or TypeError for a
+        figure that JSON cannot hold. Nothing has been replaced then.
         """
+        json_text(figures)
+        others = [require(path, self.name, self.profile) for path in outputs]
+        staging.publish(self.name, self.staged)
+        for path in obsolete:
+            resolve(path).unlink(missing_ok=True)
         entry = {
             "parameters": self.parameters,
             "inputs": self.inputs,
-            "outputs": _hashes(outputs, made_by=self.name),
+            "outputs": _hashes([*self.staged, *others]),
             "versions": versions(),
             "git_commit": git_commit(),
             "device": device_name(),
@@ -234,23 +231,43 @@ class Step:
 
 
 def start(
-    name: str, profile: str, parameters: Mapping[str, Any], inputs: Iterable[PathLike] = ()
+    name: str,
+    profile: str,
+    parameters: Mapping[str, Any],
+    inputs: Sequence[PathLike] = (),
+    *,
+    base: tuple[str, str] | None = None,
 ) -> Step:
-    """Begins a step: takes the hashes of its inputs and its old entry out of the manifest.
+    """Begins a step: hashes its inputs and makes sure that they are what earlier steps wrote.
 
-    Raises: FileNotFoundError for an input that does not exist.
+    `base` is the base model's name and digest where the step reads its weights. What an earlier
+    run of this step left staged is discarded.
+
+    Raises: FileNotFoundError for an input that does not exist; chain.BrokenChain for one that is
+    not what the step before wrote.
     """
-    hashes = _hashes(inputs, made_by="before " + name)
-    manifest = read_manifest(profile)
-    if manifest["steps"].pop(name, None) is not None:  # an entry means: completed, as it stands
-        write_manifest(
-            profile, {"profile": profile, "steps": manifest["steps"]}
-        )  # old totals go too
-    return Step(name, profile, dict(parameters), hashes)
+    missing = [shown_path(path) for path in inputs if not resolve(path).exists()]
+    if missing:
+        raise FileNotFoundError(f"{name} reads {' and '.join(missing)}, which is missing")
+    hashes = _hashes(inputs)
+    if base:
+        hashes[f"base model {shown_path(base[0])}"] = base[1]
+    folders = (processed_dir(profile), adapter_dir(profile), report_dir(profile))
+    prefixes = tuple(f"{shown_path(folder)}/" for folder in folders)
+    own = {path for path in hashes if path.startswith(prefixes)}
+    chain.check_chain(profile, name, hashes, read_manifest(profile)["steps"], own)
+    staging.discard(name, folders)
+    recorded = {key: _recorded(value) for key, value in parameters.items()}
+    return Step(name, profile, recorded, hashes)
 
 
-def _hashes(paths: Iterable[PathLike], made_by: str) -> dict[str, str]:
-    return {shown_path(path): sha256_file(require(path, made_by)) for path in paths}
+def _recorded(value: Any) -> Any:
+    """A parameter as the manifest may show it: a path loses the folders of this machine."""
+    return shown_path(value) if isinstance(value, str) and os.path.isabs(value) else value
+
+
+def _hashes(paths: Iterable[PathLike]) -> dict[str, str]:
+    return {shown_path(path): sha256_file(resolve(path)) for path in paths}
 
 
 def environment_table():

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medisum_utils import runs
+from medisum_utils.decoding import Decoding
 from medisum_utils.encounter import Encounter
 from medisum_utils.generation import Generated, generate_notes
 from medisum_utils.hub import find_base
@@ -70,6 +71,11 @@ class Written:
     def n_tokens(self) -> int:
         """Tokens written in all."""
         return sum(note.n_tokens for note in self.notes)
+
+    @property
+    def n_cut_dialogues(self) -> int:
+        """Dialogues that were too long to be read whole."""
+        return sum(note.n_cut_turns > 0 for note in self.notes)
 
     @property
     def n_unfinished(self) -> int:
@@ -137,17 +143,14 @@ class ModelSystem:
         base: str,
         adapter: Path,
         *,
-        max_new_tokens: int,
+        decoding: Decoding,
         batch_size: int,
-        guidance: float = 1.0,
-        no_repeat_ngram: int = 0,
     ) -> None:
         if system not in MODEL_SYSTEMS:
             raise ValueError(f"expected one of {MODEL_SYSTEMS}, got {system!r}")
         self.system, self.base = system, base
         self.adapter = require_adapter(adapter)
-        self.max_new_tokens, self.batch_size = max_new_tokens, batch_size
-        self.guidance, self.no_repeat_ngram = guidance, no_repeat_ngram
+        self.decoding, self.batch_size = decoding, batch_size
         self.device = pick_device()
         self.renderer = Renderer.load(self.adapter, load_tokenizer(base))
         self._model: PreTrainedModel | None = None
@@ -181,11 +184,9 @@ class ModelSystem:
             model,
             self.renderer,
             copied(encounters),
-            max_new_tokens=self.max_new_tokens,
+            **self.decoding.as_arguments(),
             batch_size=self.batch_size,
-            max_prompt_tokens=model.config.max_position_embeddings - self.max_new_tokens,
-            guidance=self.guidance,
-            no_repeat_ngram=self.no_repeat_ngram,
+            max_prompt_tokens=model.config.max_position_embeddings - self.decoding.max_new_tokens,
             show_progress=show_progress,
         )
         written = Written(tuple(notes), time.perf_counter() - started)
@@ -202,10 +203,8 @@ class ModelSystem:
             "base": base_digest(self.base),
             "adapter": {name: runs.sha256_file(self.adapter / name) for name in files},
             "dialogues": hashlib.sha256(texts.encode()).hexdigest(),
-            "max_new_tokens": self.max_new_tokens,
+            "decoding": self.decoding.as_arguments(),
             "batch_size": self.batch_size,
-            "guidance": self.guidance,
-            "no_repeat_ngram": self.no_repeat_ngram,
             "device": self.device,
             "versions": {name: installed.get(name) for name in _PACKAGES},
             "code": {name: runs.sha256_file(Path(__file__).with_name(name)) for name in _CODE},

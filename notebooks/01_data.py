@@ -22,22 +22,23 @@
 profile = "tiny"  # names data/processed/<profile>/ and reports/<profile>/
 seed = 17  # of the generator, of own data's split and of the samples below
 source: str = "synthetic"  # or mts-dialog, aci-bench, aci-bench+mts-dialog, a JSONL or CSV file
-n_train = 1200  # generated encounters; 03 decides how many of them it uses
+n_train = 720  # generated encounters; 03 reads them once in some four minutes
 n_valid = 100
 n_test = 200  # the problems of training, new encounters
-n_test_unseen = 200  # problems, medicines and phrasings that training never shows
-exchanged_share = 0.0  # of training encounters under exchanged or made-up names: read, not recalled
+n_test_unseen = 60  # problems, medicines and phrasings that training never shows
+exchanged_share = 0.3  # of generated training encounters, under exchanged or made-up names
 n_one_section = (
     0  # short generated dialogues of one section that 03 reads before the training split
 )
 back_translated = False  # true: MTS-Dialog's training dialogues in other words before it, too
 own_valid_share = 0.1  # of a JSONL or CSV file of yours
 own_test_share = 0.1
+near_duplicate = 0.5  # Jaccard of five-word shingles from which dialogues or notes are copies
 compare_corpora = True  # ACI-Bench and MTS-Dialog in the same table, if they are at hand
 n_compared_words = 50_000  # words of dialogue on which vocabularies are compared
 max_nearest_rouge1 = 0.60  # above it, generated data could be solved by retrieval
 example = 0  # number of the training encounter that is shown
-show_text: bool | None = None  # None: generated text is shown, all other is not
+show_text: bool | None = None  # in all reports of the run; None: generated text alone is shown
 
 # %%
 import html
@@ -47,7 +48,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import HTML, Markdown, display
 
-from medisum_utils import auxiliary, figures, runs, sources, variety
+from medisum_utils import auxiliary, figures, profiles, runs, sources, variety
 from medisum_utils.encounter import SECTIONS, write_jsonl
 from medisum_utils.note_headers import header_table
 from medisum_utils.splits import check_leaks, split_manifest
@@ -55,9 +56,10 @@ from medisum_utils.synthesis.augmented import EXCHANGED
 
 figures.use_style()
 runs.seed_everything(seed)
-generated = source == sources.SYNTHETIC
-text_is_shown = generated if show_text is None else show_text
-is_own = source.endswith((".csv", ".jsonl"))
+generated, is_own = sources.is_generated(source), sources.is_own(source)
+text_is_shown = sources.may_show_text(source) if show_text is None else show_text
+if is_own:
+    runs.keep_private(profile)
 name = "generated data" if generated else "your own data" if is_own else source
 
 # %% [markdown]
@@ -76,26 +78,18 @@ answer = display(Markdown("*Being measured.*"), display_id=True)
 # split are dropped from training.
 
 # %%
-sizes = {"train": n_train, "valid": n_valid, "test": n_test, "test_unseen": n_test_unseen}
-own_shares = {"train": 1 - own_valid_share - own_test_share}
-own_shares |= {"valid": own_valid_share, "test": own_test_share}
 step = runs.start(
     "01_data",
     profile,
-    parameters={
-        "seed": seed,
-        "source": runs.shown_path(source),
-        "sizes": sizes if generated else None,
-        "exchanged_share": exchanged_share if generated else None,
-        "own_shares": own_shares if is_own else None,
-        "n_one_section": n_one_section,
-        "back_translated": back_translated,
-    },
+    profiles.parameters_in("01_data", globals()),
     inputs=[
         *sources.source_files(source),
         *auxiliary.auxiliary_files(n_one_section, back_translated),
     ],
 )
+sizes = {"train": n_train, "valid": n_valid, "test": n_test, "test_unseen": n_test_unseen}
+own_shares = {"train": 1 - own_valid_share - own_test_share}
+own_shares |= {"valid": own_valid_share, "test": own_test_share}
 shares = {"own_shares": own_shares, "exchanged_share": exchanged_share}
 splits = sources.load_source(source, seed=seed, sizes=sizes, **shares)
 tests = [split for split in splits if split not in ("train", "valid")]
@@ -247,7 +241,6 @@ if not facts.empty:
 # bar holds their middle half, the thin one nine in ten.
 
 # %%
-outputs = []
 if not facts.empty:
     quantiles = facts.groupby("section")["position"].quantile([0.05, 0.25, 0.5, 0.75, 0.95])
     spans = quantiles.unstack().loc[list(SECTIONS)]
@@ -259,7 +252,7 @@ if not facts.empty:
     ax.set_title(f"Half of the plan is said after {spans.loc['plan', 0.5]:.0%} of the conversation")
     ax.invert_yaxis()
     ax.grid(axis="y", visible=False)
-    outputs.append(figures.save(fig, profile, "01_fact_places"))
+    figures.save(fig, step, "01_fact_places")
 
 # %% [markdown]
 # ## What is read before
@@ -337,7 +330,7 @@ ours = variety.sample_words(as_in_casebook, n_words, seed)
 n_distinct = len({word for text in ours for word in text})
 ax.set_title(f"{n_distinct:,} different words in {n_words:,} words of {name}")
 ax.legend()
-outputs.append(figures.save(fig, profile, "01_vocabulary"))
+figures.save(fig, step, "01_vocabulary")
 
 # %% [markdown]
 # ## How long they are
@@ -357,7 +350,7 @@ axes[1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
 turns = lengths["train"]["n_turns"].quantile([0.05, 0.95])
 title = f"Nine in ten dialogues have {turns.iloc[0]:.0f} to {turns.iloc[1]:.0f} turns ({name})"
 fig.suptitle(title, x=0.01, ha="left", size=12, weight="bold")
-outputs.append(figures.save(fig, profile, "01_lengths"))
+figures.save(fig, step, "01_lengths")
 
 # %% [markdown]
 # ## Could retrieval solve the test?
@@ -398,7 +391,7 @@ ax.set_xlim(0, 1)
 median = np.median(found[tests[0]].cosine)
 ax.set_title(f"Half of {tests[0]} is no closer than {median:.2f} to any training dialogue")
 ax.legend(loc="lower right")
-outputs.append(figures.save(fig, profile, "01_nearest"))
+figures.save(fig, step, "01_nearest")
 
 # %% [markdown]
 # ## Does any encounter stand in two splits?
@@ -417,36 +410,37 @@ leaks.set_index(["split", "other_split"]).round(3)
 # %% [markdown]
 # ## Written
 #
-# One JSON Lines file a split, and a manifest with the ids and the SHA-256 of each file.
+# One JSON Lines file a split, and a manifest with the ids and the SHA-256 of each file. They
+# replace those of an earlier run when this notebook ends; until then nothing is touched.
 
 # %%
 folder = runs.processed_dir(profile)
-for old in folder.glob("*.jsonl"):  # a split that this source does not have must not stay
-    old.unlink()
+written = {}
 for split, encounters in splits.items():
-    write_jsonl(folder / f"{split}.jsonl", encounters)
+    write_jsonl(path := step.stage(folder / f"{split}.jsonl"), encounters)
+    written[split] = {"n": len(encounters), "bytes": path.stat().st_size}
+    written[split]["sha256"] = runs.sha256_file(path)
 if before:
-    write_jsonl(folder / "auxiliary.jsonl", before)
-    outputs.append(folder / "auxiliary.jsonl")
+    write_jsonl(step.stage(folder / "auxiliary.jsonl"), before)
 manifest = split_manifest(splits)
-outputs += [folder / f"{split}.jsonl" for split in splits]
-outputs.append(runs.write_json(folder / "splits.json", {"source": name, "splits": manifest}))
-written = {split: runs.sha256_file(folder / f"{split}.jsonl") for split in splits}
-assert written == {split: entry["sha256"] for split, entry in manifest.items()}
+assert all(written[split]["sha256"] == manifest[split]["sha256"] for split in splits)
+about_splits = {"source": name, "show_text": text_is_shown, "tests": tests, "splits": manifest}
+runs.write_json(step.stage(folder / runs.SPLIT_MANIFEST), about_splits)
+obsolete = [path for path in folder.glob("*.jsonl") if path not in step.staged]
 pd.DataFrame(
     {
         split: {
             "encounters": entry["n"],
-            "MB": round((folder / f"{split}.jsonl").stat().st_size / 1e6, 1),
+            "MB": round(entry["bytes"] / 1e6, 1),
             "SHA-256 begins": entry["sha256"][:12],
         }
-        for split, entry in manifest.items()
+        for split, entry in written.items()
     }
 ).T
 
 # %%
 entry = step.finish(
-    outputs=outputs,
+    obsolete=obsolete,
     source=name,
     n={split: len(encounters) for split, encounters in splits.items()},
     n_auxiliary=len(before),

@@ -21,12 +21,11 @@
 # %% tags=["parameters"]
 profile = "tiny"  # whose splits: data/processed/<profile>/
 seed = 17  # chooses the example that is shown
-base_model = "models/medisum-tiny-base"  # whose tokenizer: a hub name or a path
+base_model = "models/medisum-tiny-base"  # of the whole run, a hub name or a path; its tokenizer
 instruction = "Summarise the visit as a SOAP note."  # the system message of every example
 max_tokens = 2048  # prompt and note together, tokens
 too_long = "drop"  # what happens above max_tokens: drop, cut_middle or cut_earliest
-n_shown = 1  # examples shown in full
-show_text = True  # false: no dialogue and no note appears in this report
+n_shown = 1  # examples shown in full, where 01 says that text may be shown
 
 # %%
 import time
@@ -36,7 +35,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import HTML, Markdown, display
 
-from medisum_utils import clutter, figures, runs
+from medisum_utils import clutter, figures, profiles, runs
 from medisum_utils.encounter import read_jsonl
 
 clutter.silence_known_clutter()
@@ -45,7 +44,7 @@ runs.seed_everything(seed)
 
 # %%
 from medisum_utils.model import load_tokenizer
-from medisum_utils.prompt import CONTROL_TOKENS, Renderer
+from medisum_utils.prompt import CONTROL_TOKENS, PROMPT_FILE, Renderer
 from medisum_utils.rendered import read_rendered, render_all, supervised_html, write_rendered
 
 # %% [markdown]
@@ -65,28 +64,19 @@ answer = display(Markdown("*Being counted.*"), display_id=True)
 # %%
 SPLITS = ("train", "valid")
 paths = {
-    split: runs.require(runs.processed_dir(profile) / f"{split}.jsonl", "01_data")
+    split: runs.require(runs.processed_dir(profile) / f"{split}.jsonl", "01_data", profile)
     for split in SPLITS
 }
 before = runs.processed_dir(profile) / "auxiliary.jsonl"
 if before.exists():  # what 03 reads before the training split
     SPLITS, paths = (*SPLITS, "auxiliary"), {**paths, "auxiliary": before}
-step = runs.start(
-    "02_format",
-    profile,
-    parameters={
-        "seed": seed,
-        "base_model": base_model,
-        "instruction": instruction,
-        "max_tokens": max_tokens,
-        "too_long": too_long,
-    },
-    inputs=paths.values(),
-)
+parameters = profiles.parameters_in("02_format", globals())
+step = runs.start("02_format", profile, parameters, inputs=[*paths.values()])
+show_text = runs.text_is_shown(profile)
 
 # %%
 tokenizer = load_tokenizer(base_model)
-renderer = Renderer(tokenizer, instruction)
+renderer = Renderer(tokenizer, instruction, base_model)
 encounters = {split: read_jsonl(path) for split, path in paths.items()}
 pd.DataFrame({"encounters": {split: len(rows) for split, rows in encounters.items()}}).rename_axis(
     "split"
@@ -190,7 +180,7 @@ for i in shown:
     if show_text:
         display(HTML(supervised_html(renderer, example)))
 if not show_text:
-    display(Markdown("*This profile does not show text.*"))
+    display(Markdown("*No text of this data is shown: see `show_text` in 01.*"))
 
 # %% [markdown]
 # The supervised tokens, decoded, must be the note and nothing else. That is asked of every example:
@@ -247,7 +237,7 @@ for axis, part in zip(axes, ("prompt", "note"), strict=True):
     axis.set(xlabel=f"{part} length (tokens)", ylabel="share of examples (%)")
     axis.set_title(f"Half the training {part}s: at most {median.loc['train', part]:,.0f} tokens")
 axes[0].legend()
-figures.save(fig, profile, "02_token_lengths")
+figures.save(fig, step, "02_token_lengths")
 plt.show()
 
 # %% [markdown]
@@ -278,13 +268,12 @@ pd.DataFrame(
 
 # %%
 folder = runs.processed_dir(profile) / "rendered"
-outputs = [renderer.save(folder)]
-(folder / "auxiliary.jsonl").unlink(missing_ok=True)  # of an earlier run with another choice
+renderer.save(step.stage(folder / PROMPT_FILE).parent)
 for split in SPLITS:
-    path = folder / f"{split}.jsonl"
+    path = step.stage(folder / f"{split}.jsonl")
     write_rendered(path, examples[split])
     assert read_rendered(path) == examples[split]
-    outputs.append(path)
+obsolete = [path for path in folder.glob("*.jsonl") if path not in step.staged]
 
 # %%
 n_whole, n_kept = fates["train"]["whole"], len(examples["train"])
@@ -329,7 +318,7 @@ display(
 
 # %%
 entry = step.finish(
-    outputs=outputs,
+    obsolete=obsolete,
     n_examples={split: len(examples[split]) for split in SPLITS},
     n_tokens=n_tokens,
     n_label_tokens=n_labels,

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medisum_utils import runs
+from medisum_utils.decoding import Decoding, read_decoding
 from medisum_utils.generation import generate_notes
-from medisum_utils.model import load_tokenizer, merge, pick_device, require_adapter
+from medisum_utils.model import base_digest, load_tokenizer, merge, pick_device, require_adapter
 from medisum_utils.prompt import Renderer
 from medisum_utils.serving.engine import Written
+from medisum_utils.training_record import check_adapter
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -26,22 +28,17 @@ DTYPES = {"cpu": "float32", "cuda": "bfloat16"}  # in fp32 a note does not depen
 
 @dataclass(frozen=True, slots=True)
 class ModelWriter:
-    """Writes notes with a merged model, greedily, at most `max_new_tokens` each.
-
-    For `guidance` and `no_repeat_ngram` see `generation.generate_notes`.
-    """
+    """Writes notes with a merged model, decoded as they were scored."""
 
     name: str
     model: PreTrainedModel
     renderer: Renderer
-    max_new_tokens: int
-    guidance: float = 1.0
-    no_repeat_ngram: int = 0
+    decoding: Decoding
 
     @property
     def max_prompt_tokens(self) -> int:
         """What the model's positions leave for the prompt, in tokens."""
-        return self.model.config.max_position_embeddings - self.max_new_tokens
+        return self.model.config.max_position_embeddings - self.decoding.max_new_tokens
 
     def count_tokens(self, dialogue: str) -> int:
         """The length of the rendered prompt, in tokens."""
@@ -53,40 +50,34 @@ class ModelWriter:
             self.model,
             self.renderer,
             list(dialogues),
-            max_new_tokens=self.max_new_tokens,
+            **self.decoding.as_arguments(),
             batch_size=len(dialogues),
-            guidance=self.guidance,
-            no_repeat_ngram=self.no_repeat_ngram,
         )
         return [Written(note.text, note.n_tokens, note.finished) for note in notes]
 
 
-def load_writer(
-    profile: str,
-    base_model: str | None = None,
-    max_new_tokens: int = 512,
-    guidance: float = 1.0,
-    no_repeat_ngram: int = 0,
-) -> ModelWriter:
+def load_writer(profile: str, base_model: str | None = None) -> ModelWriter:
     """Merges the adapter of a profile into its base and returns the two as a writer.
 
-    `base_model` is a hub name or a path; None takes the one that the adapter was trained on.
+    `base_model` is another place of the very base that the adapter was trained on; None takes the
+    place that the adapter names. Decoding is that of 04.
 
-    Raises: FileNotFoundError that names the notebook which makes what is missing; ValueError for a
-    `max_new_tokens` that leaves no room for a dialogue.
+    Raises: FileNotFoundError that names the notebook which makes what is missing; ValueError for
+    an adapter, base or decoding that do not belong together.
     """
     folder = require_adapter(runs.adapter_dir(profile))
     base = base_model or trained_base(folder)
+    check_adapter(folder, base_sha256=base_digest(base))
+    decoding = read_decoding(folder)
     renderer = Renderer.load(folder, load_tokenizer(base))
     device = pick_device()
     # Merged on the CPU: the fp32 weights of an 8B model do not fit beside each other on its GPU.
     model = merge(base, folder, dtype=DTYPES[device]).to(device)
-    name = f"{Path(base).name}+{profile}"
-    writer = ModelWriter(name, model, renderer, max_new_tokens, guidance, no_repeat_ngram)
+    writer = ModelWriter(f"{Path(base).name}+{profile}", model, renderer, decoding)
     if writer.max_prompt_tokens < 1:
         raise ValueError(
             f"expected max_new_tokens below the model's {model.config.max_position_embeddings} "
-            f"positions, got {max_new_tokens}"
+            f"positions, got {decoding.max_new_tokens}"
         )
     return writer
 

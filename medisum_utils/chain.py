@@ -1,0 +1,92 @@
+"""The chain of evidence: each step reads what the step before it wrote, or it does not run.
+
+A manifest holds, for each completed step, the SHA-256 of every file that it read and wrote. Before
+a step starts, the whole chain before it is checked: files that were edited, data that were made
+anew, a base that was replaced under its old name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Entries = Mapping[str, Mapping[str, Any]]  # steps by name, each with "inputs" and "outputs"
+
+
+class BrokenChain(ValueError):
+    """A step would read something else than the step before it wrote; `again_from` repairs that."""
+
+    def __init__(self, why: str, again_from: str, profile: str) -> None:
+        super().__init__(
+            f"{why}; run again from there: "
+            f"`python -m medisum_utils run --profile {profile} --from {again_from}`"
+        )
+        self.again_from = again_from
+
+
+@dataclass(frozen=True, slots=True)
+class Break:
+    """The first place where a chain does not hold: why, and the step to run again."""
+
+    why: str
+    again_from: str
+
+
+def check_chain(
+    profile: str, step: str, inputs: Mapping[str, str], entries: Entries, own: Collection[str] = ()
+) -> None:
+    """Makes sure that `inputs` (path to SHA-256) continue the chain of the steps before `step`.
+
+    `own` are the paths among them that only a step of this profile can have made.
+
+    Raises: BrokenChain that says what differs and which step to run again.
+    """
+    earlier = {name: entries[name] for name in sorted(entries) if name < step}
+    broken = next(breaks(earlier), None) or _break_of_inputs(step, inputs, earlier, own)
+    if broken:
+        raise BrokenChain(f"{step} cannot run: {broken.why}", broken.again_from, profile)
+
+
+def breaks(entries: Entries) -> Iterator[Break]:
+    """Where completed steps do not follow from each other, in the order of the steps."""
+    written: dict[str, tuple[str, str]] = {}  # path to the step that wrote it, and its hash
+    read: dict[str, tuple[str, str]] = {}  # likewise of what no step wrote, such as the base
+    for name in sorted(entries):
+        for path, digest in entries[name].get("inputs", {}).items():
+            maker, current = written.get(path) or read.setdefault(path, (name, digest))
+            if digest != current:
+                how = "written" if path in written else "read"
+                yield Break(f"{name} read another {path} than {maker} has {how} since", name)
+                break
+        written |= {
+            path: (name, digest) for path, digest in entries[name].get("outputs", {}).items()
+        }
+
+
+def _break_of_inputs(
+    step: str, inputs: Mapping[str, str], earlier: Entries, own: Collection[str]
+) -> Break | None:
+    known: dict[str, tuple[str, str, str]] = {}
+    for name, entry in earlier.items():
+        for verb, key in (("read", "inputs"), ("wrote", "outputs")):
+            known |= {
+                path: (name, verb, digest)
+                for path, digest in entry.get(key, {}).items()
+                if verb == "wrote" or path not in known
+            }
+    for path, digest in inputs.items():
+        if path in known:
+            name, verb, recorded = known[path]
+            if digest != recorded:
+                return Break(f"{path} is not the one that {name} {verb}", name)
+        elif path in own:
+            first = min(earlier, default="01_data")
+            return Break(f"no completed step is on record as having written {path}", first)
+    return None
+
+
+def stale_steps(entries: Entries) -> list[str]:
+    """The steps whose results belong to an older chain: the first that broke, and all after it."""
+    first = next(breaks(entries), None)
+    return [] if first is None else [name for name in sorted(entries) if name >= first.again_from]

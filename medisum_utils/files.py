@@ -1,0 +1,52 @@
+"""Files that are whole or not there, and their hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from medisum_utils.paths import PathLike, shown_path
+
+
+def sha256_file(path: PathLike) -> str:
+    """The SHA-256 of a file, in hexadecimal; of a folder, over its files' names and hashes."""
+    path = Path(path)
+    if path.is_dir():
+        digest = hashlib.sha256()
+        for file in sorted(p for p in path.rglob("*") if p.is_file()):
+            line = f"{sha256_file(file)}  {file.relative_to(path).as_posix()}\n"
+            digest.update(line.encode())
+        return digest.hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_json(path: PathLike, content: Any) -> Path:
+    """Writes indented JSON, whole or not at all; NumPy numbers become plain ones.
+
+    Raises: ValueError for NaN or infinity, TypeError for what JSON cannot hold.
+    """
+    path = Path(path)
+    text = json_text(content)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial.write_text(text + "\n", encoding="utf-8")
+    partial.replace(path)
+    return path
+
+
+def json_text(content: Any) -> str:
+    """Indented JSON; raises ValueError for NaN or infinity, TypeError for what JSON cannot hold."""
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can hold for a path, a NumPy number or array."""
+    if isinstance(value, Path):
+        return shown_path(value)
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"expected a value that JSON can hold, got {type(value).__name__}")
