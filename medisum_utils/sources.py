@@ -22,8 +22,9 @@ from medisum_utils.corpora import (
 )
 from medisum_utils.corpora_fetch import MIRROR_VARIABLE, corpora_sources, corpus_files
 from medisum_utils.encounter import Encounter, NoteSection
+from medisum_utils.grouping import split_encounters
 from medisum_utils.runs import project_root, resolve
-from medisum_utils.splits import remove_leaks, split_encounters
+from medisum_utils.splits import remove_leaks
 from medisum_utils.synthesis.augmented import with_exchanged_names
 from medisum_utils.synthesis.casebook import FOLDER as CASEBOOK
 from medisum_utils.synthesis.encounters import SPLITS, generate
@@ -64,7 +65,7 @@ def load_source(
     if Path(source).suffix.lower() not in (".jsonl", ".csv"):
         known = ", ".join((SYNTHETIC, *loaders))
         raise ValueError(f"expected {known}, or a path to a .jsonl or .csv file, got {source!r}")
-    parts = split_encounters(load_own(resolve(source)), own_shares, seed)
+    parts, _ = split_encounters(load_own(resolve(source)), own_shares, seed)
     return {name: _labelled(encounters, name) for name, encounters in parts.items()}
 
 
