@@ -22,8 +22,9 @@ from medisum_utils.corpora import (
 )
 from medisum_utils.corpora_fetch import MIRROR_VARIABLE, corpora_sources, corpus_files
 from medisum_utils.encounter import Encounter, NoteSection
+from medisum_utils.grouping import split_encounters
 from medisum_utils.runs import project_root, resolve
-from medisum_utils.splits import remove_leaks, split_encounters
+from medisum_utils.splits import NEAR_DUPLICATE, remove_leaks
 from medisum_utils.synthesis.augmented import with_exchanged_names
 from medisum_utils.synthesis.casebook import FOLDER as CASEBOOK
 from medisum_utils.synthesis.encounters import SPLITS, generate
@@ -43,29 +44,65 @@ def load_source(
     sizes: Mapping[str, int],
     own_shares: Mapping[str, float],
     exchanged_share: float = 0.0,
+    near_duplicate: float = NEAR_DUPLICATE,
 ) -> Splits:
     """Returns the splits of "synthetic", a corpus, both corpora, or a JSONL or CSV file.
 
-    `sizes` says how many encounters to generate for each of the generator's splits, and
-    `exchanged_share` in how many of the training ones names are exchanged; `own_shares` are the
-    parts of a file that become train, valid and test, and sum to 1.
+    Each source takes what is meant for it and ignores the rest. Generated data: `sizes` says how
+    many encounters each of the generator's splits gets, `exchanged_share` in how many of the
+    training ones names are exchanged. A file: `own_shares` are the parts of it that become train,
+    valid and test, and sum to 1; `near_duplicate` is the Jaccard from which two of its dialogues
+    are copies that belong into one split, see `grouping.split_encounters`. Corpora take none.
 
-    Raises: ValueError for an unknown source, a size below 1, or a share to exchange in real data;
-    what the loaders raise.
+    Raises: ValueError for an unknown source, a size below 1, or a file that cannot be parted;
+    FileNotFoundError for a file that is not there; what the loaders raise.
     """
-    if exchanged_share and source != SYNTHETIC:
-        raise ValueError(f"expected generated encounters to exchange names in, got {source!r}")
-    loaders = {ACI: load_aci_bench, MTS: mts_as_soap, BOTH: joined_corpora}
-    if source == SYNTHETIC:
+    if is_generated(source):
         splits = synthetic(sizes, seed)
         return splits | {"train": with_exchanged_names(splits["train"], exchanged_share, seed=seed)}
-    if source in loaders:
-        return loaders[source]()
-    if Path(source).suffix.lower() not in (".jsonl", ".csv"):
-        known = ", ".join((SYNTHETIC, *loaders))
+    if is_own(source):
+        parts, _ = split_encounters(load_own(own_file(source)), own_shares, seed, near_duplicate)
+        return {name: _labelled(encounters, name) for name, encounters in parts.items()}
+    loaders = {ACI: load_aci_bench, MTS: mts_as_soap, BOTH: joined_corpora}
+    _require_known(source)
+    return loaders[source]()
+
+
+def is_generated(source: str) -> bool:
+    """Whether a source is this project's own generator."""
+    return source == SYNTHETIC
+
+
+def is_own(source: str) -> bool:
+    """Whether a source is a user's JSONL or CSV file, by its name."""
+    return Path(source).suffix.lower() in (".jsonl", ".csv")
+
+
+def may_show_text(source: str) -> bool:
+    """Whether reports may show dialogues and notes unasked: generated ones only."""
+    return is_generated(source)
+
+
+def own_file(source: str) -> Path:
+    """The user's file that a source names; a relative path is looked up under the project root.
+
+    Raises: FileNotFoundError that says where it was looked for.
+    """
+    path = resolve(source)
+    if not path.is_file():
+        found = "a folder" if path.is_dir() else "no file"
+        raise FileNotFoundError(
+            f"expected your own data at {path}, which 01_data.source names, got {found}; a "
+            "relative path is looked up under the project's folder"
+        )
+    return path
+
+
+def _require_known(source: str) -> None:
+    corpora = (ACI, MTS, BOTH)
+    if source not in corpora:
+        known = ", ".join((SYNTHETIC, *corpora))
         raise ValueError(f"expected {known}, or a path to a .jsonl or .csv file, got {source!r}")
-    parts = split_encounters(load_own(resolve(source)), own_shares, seed)
-    return {name: _labelled(encounters, name) for name, encounters in parts.items()}
 
 
 def synthetic(sizes: Mapping[str, int], seed: int) -> Splits:
@@ -136,12 +173,15 @@ def source_files(source: str) -> list[Path]:
     """The files that a source is read from, downloaded where they are not at hand.
 
     For synthetic encounters it is the folder of the casebook's word lists.
+
+    Raises: ValueError for an unknown source; FileNotFoundError for a file that is not there.
     """
-    if source == SYNTHETIC:
+    if is_generated(source):
         return [CASEBOOK]
-    if source in (ACI, MTS, BOTH):
-        return [path for corpus in source.split("+") for path in corpus_files(corpus).values()]
-    return [resolve(source)]
+    if is_own(source):
+        return [own_file(source)]
+    _require_known(source)
+    return [path for corpus in source.split("+") for path in corpus_files(corpus).values()]
 
 
 def official_counts(source: str) -> dict[str, int]:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from medisum_utils import sources
+from medisum_utils.grouping import PATIENT
 from medisum_utils.note_headers import soap_of_headers
 from medisum_utils.splits import LeakError, check_leaks
+from medisum_utils.synthesis.augmented import EXCHANGED
 
 SIZES = {"train": 6, "valid": 2, "test": 3, "test_unseen": 2}
 SHARES = {"train": 0.6, "valid": 0.2, "test": 0.2}
 
 
-def load(source: str) -> sources.Splits:
-    return sources.load_source(source, seed=3, sizes=SIZES, own_shares=SHARES)
+def load(source: str, **more: float) -> sources.Splits:
+    return sources.load_source(source, seed=3, sizes=SIZES, own_shares=SHARES, **more)
 
 
 def test_generated_splits_have_their_sizes_and_share_nothing() -> None:
@@ -69,11 +72,85 @@ def test_own_data_is_parted_and_labelled_and_found_below_the_root(own_file: Path
     assert sources.source_files("mine.jsonl") == [own_file]
 
 
-def test_a_dialogue_that_stands_twice_in_own_data_fails_the_check(own_file: Path) -> None:
+def test_own_data_that_is_one_visit_again_and_again_is_refused(own_file: Path) -> None:
     twice = own_file.read_text().splitlines()[0]
     own_file.write_text("\n".join([twice] * 20))
+    with pytest.raises(ValueError, match="expected at least 3 groups of encounters"):
+        load("mine.jsonl")
+
+
+def test_visits_of_one_patient_stand_in_one_split(own_file: Path) -> None:
+    lines = [json.loads(line) for line in own_file.read_text().splitlines()]
+    own_file.write_text(
+        "\n".join(json.dumps(line | {"patient": i // 3}) for i, line in enumerate(lines))
+    )
+    splits = load("mine.jsonl")
+    patients = [{one.meta[PATIENT] for one in part} for part in splits.values()]
+    assert sum(map(len, patients)) == len(set.union(*patients)) == 7
+    check_leaks(splits)
+
+
+def test_templated_visits_are_parted_at_a_higher_near_duplicate(own_file: Path) -> None:
+    form = " ".join(f"question{i}" for i in range(40))
+    lines = [{"dialogue": f"Doctor: {form} answer{i}", "note": f"N {i}"} for i in range(20)]
+    own_file.write_text("\n".join(map(json.dumps, lines)))
+    with pytest.raises(ValueError, match=r"set 01_data.near_duplicate \(now 0.5\) to 0.95: "):
+        load("mine.jsonl")
+    splits = load("mine.jsonl", near_duplicate=1.0)
+    assert [len(part) for part in splits.values()] == [12, 4, 4]
+    check_leaks(splits, 1.0)
     with pytest.raises(LeakError):
-        check_leaks(load("mine.jsonl"))
+        check_leaks(splits)
+
+
+def test_own_data_takes_nothing_that_is_meant_for_generated_data(own_file: Path) -> None:
+    splits = load("mine.jsonl", exchanged_share=0.3)
+    assert splits == load("mine.jsonl")
+    assert {one.source for part in splits.values() for one in part} == {"own"}
+
+
+def test_exchanged_names_are_for_generated_training_alone() -> None:
+    exchanged, plain = load("synthetic", exchanged_share=0.5), load("synthetic")
+    assert any(EXCHANGED in one.meta for one in exchanged.pop("train"))
+    assert exchanged == {name: part for name, part in plain.items() if name != "train"}
+
+
+@pytest.mark.corpus
+def test_a_corpus_takes_nothing_that_is_meant_for_generated_data(corpora: Path) -> None:
+    splits = load("aci-bench", exchanged_share=0.3, near_duplicate=1.0)
+    assert {one.source for part in splits.values() for one in part} == {"aci-bench"}
+    assert {n: len(part) for n, part in splits.items()} == sources.official_counts("aci-bench")
+
+
+@pytest.mark.parametrize("call", [load, sources.source_files])
+def test_an_own_file_that_is_not_there_says_where_it_was_looked_for(
+    project: Path, call: Callable[[str], object]
+) -> None:
+    with pytest.raises(FileNotFoundError, match="01_data.source names") as caught:
+        call("data/raw/visits.csv")
+    assert f"{project / 'data/raw/visits.csv'}," in str(caught.value)
+    assert "before 01_data" not in str(caught.value)
+    (project / "folder.jsonl").mkdir()
+    with pytest.raises(FileNotFoundError, match="got a folder"):
+        call("folder.jsonl")
+    with pytest.raises(ValueError, match="got 'mimic'"):
+        call("mimic")
+
+
+@pytest.mark.parametrize(
+    ("source", "is_own", "is_generated"),
+    [
+        ("synthetic", False, True),
+        ("mts-dialog", False, False),
+        ("aci-bench+mts-dialog", False, False),
+        ("visits.csv", True, False),
+        ("/data/Visits.JSONL", True, False),
+        ("synthetic.csv", True, False),
+    ],
+)
+def test_only_generated_text_may_be_shown(source: str, is_own: bool, is_generated: bool) -> None:
+    assert (sources.is_own(source), sources.is_generated(source)) == (is_own, is_generated)
+    assert sources.may_show_text(source) == is_generated
 
 
 def test_a_corpus_is_at_hand_only_with_all_its_files(
