@@ -4,37 +4,45 @@
 
 The adapter is trained on the base's NF4-rounded weights, the same values that 4-bit storage holds
 (`pretraining.nf4`), by a plain loop that needs no 4-bit kernels: many trials fit into one visit to
-a GPU. Its scores are for comparing trials with each other; those of the default run are 04's.
+a GPU. `python -m medisum_utils.ablation` takes the same options and needs no typer.
+
+Trials choose, so they may not look at a test: each is scored on validation encounters, and with
+several seeds. Its scores are for comparing trials with each other; those of the default run are
+04's.
 """
 
 from __future__ import annotations
 
+import argparse
 import random
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from medisum_utils.ablation_record import SPLIT, add_run, group_of, has_run, write_groups
 from medisum_utils.encounter import Encounter
-from medisum_utils.metrics import ROUGE_NAMES, interval, rouge_scores
+from medisum_utils.metrics import ROUGE_NAMES, rouge_scores
 from medisum_utils.prompt import RenderedExample, Renderer
 from medisum_utils.synthesis.augmented import with_exchanged_names
 from medisum_utils.synthesis.encounters import generate
-from medisum_utils.synthesis.fact_scores import score_encounters
-from medisum_utils.training import IGNORED
+from medisum_utils.synthesis.fact_scores import MEASURES, score_encounters
 
 if TYPE_CHECKING:
-    import pandas
     import torch
     from transformers import LlamaForCausalLM
 
-ABLATION = "ablation.json"  # beside the base that it was run on
 INSTRUCTION = "Summarise the visit as a SOAP note."
-SHOWN = {"rouge1": "ROUGE-1", "facts_f1": "fact F1"}
+# Draws the encounters that every trial is scored on, whatever its own seed. It is no profile's
+# seed, so that no checkpoint was chosen by these encounters.
+VALID_SEED = 2017
+SEEDS = (17, 18, 19)
 WARM_UP_SHARE = 0.05
 ALPHA_PER_RANK = 4  # as in the profile `tiny`
 LONGEST_NOTE = 320  # tokens
+IGNORED = -100  # the label of a token that is not supervised, as in `training`
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +73,18 @@ TRIALS = (
 )
 
 
-def run_trial(trial: Trial, base: str, *, n_test: int, seed: int, device: str) -> dict[str, Any]:
-    """Trains and scores one trial on `n_test` encounters of each test split.
+def run_trial(trial: Trial, base: str, *, n_valid: int, seed: int, device: str) -> dict[str, Any]:
+    """Trains one trial and scores it on `n_valid` validation encounters.
 
-    Returns the trial's settings, `n_steps`, `loss` (nats per note token, mean of the last tenth of
-    the steps), `seconds`, and `splits`: per split the ROUGEs and two fact scores, each with mean,
-    low and high.
+    `seed` draws the training encounters, the adapter's first weights and the order of examples; the
+    encounters that are scored are those of `VALID_SEED` for every seed. Returns `seed`, `n_steps`,
+    `loss` (nats per note token, mean of the last tenth of the steps), `seconds`, `machine`, and
+    `scores`: means in 0 to 1.
     """
     import torch
     from transformers import AutoTokenizer, LlamaForCausalLM
+
+    from medisum_utils.machine import device_name
 
     began = time.monotonic()
     torch.manual_seed(seed)
@@ -86,16 +97,15 @@ def run_trial(trial: Trial, base: str, *, n_test: int, seed: int, device: str) -
     losses = _train(model, train, trial, seed)
     if not trial.full:
         model = model.merge_and_unload()
-    splits = {}
-    for split in ("test", "test_unseen"):
-        encounters = list(generate(n_test, seed=seed, split=split))
-        splits[split] = {"n": n_test, **_scores(model, renderer, encounters)}
+    scored = list(generate(n_valid, seed=VALID_SEED, split=SPLIT))
+    scores = _scores(model, renderer, scored)
     return {
-        **asdict(trial),
+        "seed": seed,
         "n_steps": len(losses),
-        "loss": sum(losses[-max(1, len(losses) // 10) :]) / max(1, len(losses) // 10),
+        "loss": fmean(losses[-max(1, len(losses) // 10) :]),
         "seconds": round(time.monotonic() - began, 1),
-        "splits": splits,
+        "machine": device_name(),
+        "scores": scores,
     }
 
 
@@ -180,7 +190,7 @@ def _padded(batch: Sequence[RenderedExample]) -> tuple[torch.Tensor, torch.Tenso
 
 def _scores(
     model: LlamaForCausalLM, renderer: Renderer, encounters: Sequence[Encounter]
-) -> dict[str, dict[str, float | None]]:
+) -> dict[str, float]:
     from medisum_utils.generation import generate_notes
 
     written = generate_notes(
@@ -195,41 +205,73 @@ def _scores(
     rouge = rouge_scores([encounter.note_text for encounter in encounters], notes)
     facts = score_encounters(encounters, notes)
     return {
-        **{name: interval(rouge[name]) for name in ROUGE_NAMES},
-        "facts_f1": interval([score.f1 for score in facts]),
-        "facts_hallucination": interval([score.hallucination for score in facts]),
+        **{name: fmean(rouge[name]) for name in ROUGE_NAMES},
+        **{f"facts_{name}": fmean(getattr(one, name) for one in facts) for name in MEASURES},
     }
 
 
-def ablation_table(group: Mapping[str, Any]) -> pandas.DataFrame:
-    """One row a trial of a group: settings, ROUGE-1 and fact F1 of each split, with intervals."""
-    import pandas as pd
-
-    from medisum_utils.evaluation_tables import with_interval
-
-    rows = {}
-    for trial in group["trials"]:
-        row = {"examples": trial["n_train"], "steps": trial["n_steps"]}
-        row["rank"] = "all weights" if trial["full"] else trial["rank"]
-        for split, scores in trial["splits"].items():
-            for measure, name in SHOWN.items():
-                row[f"{name}, {split} (n = {scores['n']})"] = with_interval(scores[measure])
-        rows[trial["change"]] = row
-    return pd.DataFrame(rows).T.rename_axis("what was changed").fillna("-")
-
-
 def write_ablation(
-    path: Path, base: str, trials: Sequence[Trial], *, n_test: int, seed: int, device: str
+    path: Path,
+    base: str,
+    trials: Sequence[Trial],
+    *,
+    n_valid: int,
+    seeds: Sequence[int],
+    device: str,
 ) -> Path:
-    """Runs the trials one by one and rewrites `path` after each, so that a kill loses only one."""
-    from medisum_utils import machine
-    from medisum_utils.runs import shown_path, write_json
+    """Runs each trial with each seed and rewrites `path` after each, so that a kill loses only one.
 
-    done: list[dict[str, Any]] = []
+    A run that the file has already is not repeated.
+
+    Raises: ValueError for a file of another base or other validation encounters.
+    """
+    group = group_of(path, base, {"split": SPLIT, "seed": VALID_SEED, "n": n_valid})
     for trial in trials:
-        done.append(run_trial(trial, base, n_test=n_test, seed=seed, device=device))
-        f1 = done[-1]["splits"]["test"]["facts_f1"]["mean"]
-        print(f"{trial.change}: {done[-1]['n_steps']} steps, fact F1 {f1:.3f}", flush=True)
-        group = {"title": shown_path(base), "machine": machine.device_name(), "seed": seed}
-        write_json(path, {"groups": [{**group, "trials": done}]})
+        for seed in seeds:
+            if has_run(group, asdict(trial), seed):
+                continue
+            run = run_trial(trial, base, n_valid=n_valid, seed=seed, device=device)
+            add_run(group, asdict(trial), run)
+            write_groups(path, [group])
+            print(
+                f"{trial.change}, seed {seed}: {run['n_steps']} steps, {run['seconds']:.0f} s, "
+                f"fact F1 {run['scores']['facts_f1']:.3f}",
+                flush=True,
+            )
     return path
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """Seeds parted by commas, such as "17,18,19".
+
+    Raises: ValueError for what is no such list, or a seed that stands twice.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts) or len({*map(int, parts)}) != len(parts):
+        raise ValueError(f"expected different seeds parted by commas, got {text!r}")
+    return tuple(map(int, parts))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line without typer, which a machine with a GPU may lack."""
+    from medisum_utils.model import pick_device
+
+    parser = argparse.ArgumentParser(prog="python -m medisum_utils.ablation")
+    parser.add_argument("--base", required=True, help="folder of the base model")
+    parser.add_argument("--out", required=True, type=Path, help="JSON file to write, or to go on")
+    parser.add_argument("--seeds", default=",".join(map(str, SEEDS)), help="parted by commas")
+    parser.add_argument("--n", type=int, default=100, help="validation encounters")
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    given = parser.parse_args(arguments)
+    try:
+        seeds = parse_seeds(given.seeds)
+    except ValueError as error:
+        parser.error(str(error))
+    if given.n < 2:
+        parser.error(f"expected at least 2 validation encounters, got {given.n}")
+    device = pick_device(given.device)
+    write_ablation(given.out, given.base, TRIALS, n_valid=given.n, seeds=seeds, device=device)
+
+
+if __name__ == "__main__":
+    main()

@@ -10,13 +10,20 @@ import typer
 
 def ablate_command(
     base: Annotated[str, typer.Option(help="folder of the base model")],
-    out: Annotated[Path, typer.Option(help="JSON file to write")],
-    n_test: Annotated[int, typer.Option(min=2, help="encounters of each test split")] = 100,
-    seed: Annotated[int, typer.Option(help="of data and training")] = 17,
+    out: Annotated[Path, typer.Option(help="JSON file to write, or to go on")],
+    seeds: Annotated[str, typer.Option(help="of data and training, parted by commas")] = "17,18,19",
+    n: Annotated[int, typer.Option(min=2, help="validation encounters")] = 100,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
 ) -> None:
-    """Train the default with one thing changed at a time, and score each trial."""
-    from medisum_utils.ablation import TRIALS, write_ablation
+    """Train the default with one thing changed at a time, and score each trial on validation.
+
+    A run that OUT has already is not repeated: the same command goes on after a kill.
+    """
+    from medisum_utils.ablation import TRIALS, parse_seeds, write_ablation
     from medisum_utils.model import pick_device
 
-    write_ablation(out, base, TRIALS, n_test=n_test, seed=seed, device=pick_device(device))
+    try:
+        parsed = parse_seeds(seeds)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--seeds") from None
+    write_ablation(out, base, TRIALS, n_valid=n, seeds=parsed, device=pick_device(device))

@@ -68,7 +68,9 @@ def by_group(
     """For each group with facts: `n` facts of the records, `n_stated`, and the pooled rates.
 
     Rates are precision, recall, f1, omission, hallucination, each an estimate (mean, low, high) in
-    0 to 1, or None where there is nothing to count.
+    0 to 1, or None where there is nothing to count. Hallucination is the share of the notes'
+    statements in the group that are not in their encounter's record: kind, polarity and wording
+    must agree, see `synthesis.fact_scores`. A statement counts in the section where it stands.
     """
     names = list(groups)
     counts = np.zeros((len(scores), len(names), len(COUNTS)))  # (notes, groups, counts)

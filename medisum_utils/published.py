@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -19,7 +20,8 @@ from medisum_utils.scoring import score_many
 
 OUTPUTS = Path("wyim/aci-bench/baselines/predictions")
 TEST1 = Path("wyim/aci-bench/data/challenge_data/clinicalnlp_taskB_test1.csv")
-N_TEST1 = 40
+# The encounters of TEST1: who they are does not depend on what a profile calls their split.
+TEST1_IDS = frozenset(f"aci-D2N{number:03d}" for number in range(88, 128))
 SYSTEMS = {
     "transcript": "transcript_clinicalnlp_taskB_test1.csv",
     "nearest training note (UMLS)": "UMLS_similarity_clinicalnlp_taskB_test1.csv",
@@ -44,9 +46,18 @@ def corpora_folder() -> Path | None:
 
 
 def is_aci_test1(encounters: Sequence[Encounter]) -> bool:
-    """Whether these are the 40 encounters of ACI-Bench's first test, in any order."""
-    first = {encounter.source for encounter in encounters} == {"aci-bench"}
-    return first and {e.split for e in encounters} == {"test1"} and len(encounters) == N_TEST1
+    """Whether these are encounters of ACI-Bench's first test, all 40 or some, in any order.
+
+    They are known by source and id: a split is called test1 where the corpus is read alone, and
+    aci_test1 where both corpora are joined.
+    """
+    ids = [encounter.id for encounter in encounters]
+    return (
+        bool(ids)
+        and all(encounter.source == "aci-bench" for encounter in encounters)
+        and len(set(ids)) == len(ids)
+        and TEST1_IDS.issuperset(ids)
+    )
 
 
 def published_table(
@@ -54,32 +65,46 @@ def published_table(
 ) -> pd.DataFrame:
     """Published systems, then `own`, by protocol aci-bench, in percent.
 
-    Columns ROUGE-1, ROUGE-2, ROUGE-Lsum of the full note and ROUGE-1 of the four divisions; every
-    system is scored against the same references, in the order of the file.
+    Columns n, ROUGE-1, ROUGE-2, ROUGE-Lsum of the full note and ROUGE-1 of the four divisions.
+    Every row is scored on the same `encounters`, which may be some of the 40. A system of `own`
+    that wrote fewer notes than there are encounters gets its n and no figures.
 
-    Raises: FileNotFoundError for a missing file; ValueError for other encounters.
+    Raises: FileNotFoundError for a missing file; ValueError for other encounters, or for more notes
+    than encounters.
     """
+    if not is_aci_test1(encounters):
+        n_known = len(TEST1_IDS.intersection(encounter.id for encounter in encounters))
+        raise ValueError(
+            f"expected encounters of ACI-Bench's test1, each once, got {len(encounters)} with "
+            f"{n_known} of its ids"
+        )
     table = read_table(folder / TEST1)
-    ids = [f"aci-{i}" for i in table.texts(("encounter_id",))]
     place = {encounter.id: number for number, encounter in enumerate(encounters)}
-    if set(ids) != set(place):
-        raise ValueError(f"expected the {len(ids)} encounters of test1, got {len(place)} others")
+    ids = [f"aci-{i}" for i in table.texts(("encounter_id",))]
+    if set(ids) != TEST1_IDS:
+        raise ValueError(f"{TEST1.name}: expected the {len(TEST1_IDS)} encounters of test1")
+    rows = [row for row, i in enumerate(ids) if i in place]  # in the order of the file
     notes = {name: _in_order(table, folder / OUTPUTS / file) for name, file in SYSTEMS.items()}
-    notes |= {name: [texts[place[i]] for i in ids] for name, texts in own.items()}
-    reports = score_many(table.texts(("note",)), notes, seed=seed, n_workers=1)
-    rows = {}
-    for name, report in reports.items():
-        rouge, divisions = report.data["rouge"], report.data["divisions"]
-        rows[name] = {
-            "ROUGE-1": rouge["rouge1"]["mean"],
-            "ROUGE-2": rouge["rouge2"]["mean"],
-            "ROUGE-Lsum": rouge["rougeLsum"]["mean"],
-            **{
-                d.replace("_", " "): part["rouge"]["rouge1"]["mean"]
-                for d, part in divisions.items()
-            },
-        }
-    return pd.DataFrame(rows).T.rename_axis("system")
+    notes = {name: [texts[row] for row in rows] for name, texts in notes.items()}
+    longest = max((len(texts) for texts in own.values()), default=0)
+    if longest > len(encounters):
+        raise ValueError(f"expected at most {len(encounters)} notes of a system, got {longest}")
+    whole = {name: texts for name, texts in own.items() if len(texts) == len(encounters)}
+    notes |= {name: [texts[place[ids[row]]] for row in rows] for name, texts in whole.items()}
+    references = table.texts(("note",))
+    reports = score_many([references[row] for row in rows], notes, seed=seed, n_workers=1)
+    scored = {name: {"n": len(rows), **_percent(report.data)} for name, report in reports.items()}
+    scored |= {name: {"n": len(own[name])} for name in own if name not in whole}
+    return pd.DataFrame(list(scored.values()), index=pd.Index(scored, name="system"))
+
+
+def _percent(report: Mapping[str, Any]) -> dict[str, float]:
+    """The mean of each column that a report has a score for."""
+    columns = {"ROUGE-1": "rouge1", "ROUGE-2": "rouge2", "ROUGE-Lsum": "rougeLsum"}
+    return {name: report["rouge"][key]["mean"] for name, key in columns.items()} | {
+        division.replace("_", " "): part["rouge"]["rouge1"]["mean"]
+        for division, part in report["divisions"].items()
+    }
 
 
 def _in_order(reference, path: Path) -> list[str]:

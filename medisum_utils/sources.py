@@ -27,7 +27,7 @@ from medisum_utils.runs import project_root, resolve
 from medisum_utils.splits import NEAR_DUPLICATE, remove_leaks
 from medisum_utils.synthesis.augmented import with_exchanged_names
 from medisum_utils.synthesis.casebook import FOLDER as CASEBOOK
-from medisum_utils.synthesis.encounters import SPLITS, generate
+from medisum_utils.synthesis.encounters import SPLITS, TEST_SPLITS, generate, generate_tests
 from medisum_utils.synthesis.soap import HEADERS
 
 SYNTHETIC, ACI, MTS = "synthetic", "aci-bench", "mts-dialog"
@@ -109,7 +109,8 @@ def synthetic(sizes: Mapping[str, int], seed: int) -> Splits:
     """Generates each split; the same seed gives the same encounters, fewer are the first ones."""
     if set(sizes) != set(SPLITS) or min(sizes.values()) < 1:
         raise ValueError(f"expected at least 1 encounter for each of {SPLITS}, got {dict(sizes)}")
-    return {name: list(generate(sizes[name], seed=seed, split=name)) for name in SPLITS}
+    draws = {name: generate_tests if name in TEST_SPLITS else generate for name in SPLITS}
+    return {name: list(draws[name](sizes[name], seed=seed, split=name)) for name in SPLITS}
 
 
 def mts_as_soap() -> Splits:

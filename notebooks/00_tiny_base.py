@@ -50,7 +50,7 @@ clutter.silence_known_clutter()
 figures.use_style()
 
 # %%
-from medisum_utils.ablation import ABLATION, ablation_table
+from medisum_utils.ablation_record import ABLATION, ablation_table, described, read_ablation
 from medisum_utils.evaluation_tables import as_html
 from medisum_utils.generation import generate_notes
 from medisum_utils.model import load_base, load_tokenizer
@@ -422,16 +422,16 @@ else:
 # %% [markdown]
 # ## What another doubling would buy
 #
-# Trainings with one thing changed at a time, in groups that share base, data and machine; rows
-# compare within a group, not across. `python -m medisum_utils ablate` makes such a group anew. All
-# of these were decoded before `medisum_utils.stutter` kept notes from getting stuck in a loop:
-# compare them with each other, not with 04.
+# Trainings with one thing changed at a time, each with several seeds; a seed draws the training
+# data, the adapter's first weights and the order. Rows compare within a table, not across tables.
+# Trials choose, so they look at validation only: the encounters below are not those that 04 scores,
+# and neither are the figures. `python -m medisum_utils ablate` makes such a table anew.
 
 # %%
 trials_path = folder / ABLATION
-groups = json.loads(trials_path.read_text("utf-8"))["groups"] if trials_path.exists() else []
+groups = read_ablation(trials_path) if trials_path.exists() else []
 for group in groups:
-    display(Markdown(f"**{group['title']}.** {group.get('remark', '')} On: {group['machine']}."))
+    display(Markdown(described(group)))
     display(HTML(as_html(ablation_table(group))))
 if not groups:
     display(Markdown("*No trials lie beside this base.*"))

@@ -17,7 +17,7 @@ from medisum_utils import evaluation_tables as tables
 from medisum_utils.encounter import Encounter, Fact, NoteSection, Turn
 from medisum_utils.generation import Generated, generate_notes
 from medisum_utils.model import merge
-from medisum_utils.synthesis.encounters import generate
+from medisum_utils.synthesis.encounters import generate, generate_tests
 from medisum_utils.synthesis.fact_scores import pooled, score_encounters
 
 SHA = "0" * 64
@@ -26,7 +26,7 @@ N = 12
 
 @pytest.fixture(scope="module")
 def visits() -> list[Encounter]:
-    return list(generate(N, seed=5, split="test"))
+    return list(generate_tests(N, seed=5, split="test"))
 
 
 @pytest.fixture(scope="module")
@@ -224,8 +224,9 @@ def test_kept_notes_survive_odd_characters(tmp_path):
 
 
 def test_every_kind_of_the_generator_has_a_group():
-    facts = [fact for split in ("train", "test_unseen") for e in generate(150, seed=2, split=split)
-             for fact in e.facts]  # fmt: skip
+    visits = [*generate(150, seed=2, split="train")]
+    visits += generate_tests(150, seed=2, split="test_unseen")
+    facts = [fact for visit in visits for fact in visit.facts]
     groups = {fact_counts.kind_group(fact) for fact in facts}
     assert groups == set(fact_counts.KIND_GROUPS) - {"outside the grammar"}
     kinds = [kind for group in fact_counts.KIND_GROUPS.values() for kind in group]
@@ -491,20 +492,79 @@ def test_copying_mts_dialog_scores_as_the_field_says(corpora, split, rouge1):
     assert 100 * np.mean(scores["rouge1"]) == pytest.approx(rouge1, abs=0.05)
 
 
+def first_test(split: str, n: int = 40) -> list[Encounter]:
+    """Encounters with nothing but the names of ACI-Bench's first test."""
+    ids = sorted(published.TEST1_IDS)[:n]
+    return [Encounter(id, "aci-bench", split, (), ()) for id in ids]
+
+
+@pytest.mark.parametrize("split", ["test1", "aci_test1", "test"])
+@pytest.mark.parametrize("n", [40, 20, 1])
+def test_the_first_aci_test_is_known_under_any_split_name(split, n):
+    assert published.is_aci_test1(first_test(split, n))
+    assert published.is_aci_test1(first_test(split, n)[::-1])
+
+
+@pytest.mark.parametrize("split", ["test1", "aci_test1"])
+def test_other_encounters_are_not_the_first_aci_test(split, tmp_path):
+    visits = first_test(split)
+    for change in ({"id": "aci-D2N087"}, {"id": "aci-D2N128"}, {"source": "own"}):
+        others = [dataclasses.replace(visits[0], **change), *visits[1:]]
+        assert not published.is_aci_test1(others)
+        with pytest.raises(ValueError, match="encounters of ACI-Bench's test1"):
+            published.published_table(tmp_path, others, {}, seed=0)
+    assert not published.is_aci_test1([*visits, visits[0]])
+    assert not published.is_aci_test1([])
+
+
+@pytest.mark.corpus
+def test_only_the_first_aci_test_is_taken_for_it(corpora):
+    """Under the names of either way to read the corpora."""
+    from medisum_utils.corpora import load_aci_bench
+    from medisum_utils.sources import joined_corpora
+
+    for splits in (load_aci_bench(), joined_corpora()):
+        found = [name for name, part in splits.items() if published.is_aci_test1(part)]
+        assert found in (["test1"], ["aci_test1"])
+        assert {one.id for one in splits[found[0]]} == published.TEST1_IDS
+
+
 @pytest.mark.corpus
 @pytest.mark.slow
 def test_published_systems_come_out_as_published(corpora):
     """Figures of the ACI-Bench paper's table, as issue 4 quotes them; 40 notes each."""
-    from medisum_utils.corpora import load_aci_bench
+    from medisum_utils.sources import joined_corpora
 
-    visits = load_aci_bench()["test1"]
-    assert published.is_aci_test1(visits)
-    assert not published.is_aci_test1(visits[:-1])
-    shuffled = visits[::-1]
-    own = {"references": [visit.note_text for visit in shuffled]}
+    shuffled = joined_corpora()["aci_test1"][::-1]
+    notes = [visit.note_text for visit in shuffled]
+    own = {"references": notes, "some": notes[:20]}
     table = published.published_table(corpora, shuffled, own, seed=17)
     whole = ["ROUGE-1", "ROUGE-2", "ROUGE-Lsum"]
     assert table.loc["GPT-4", whole].tolist() == pytest.approx([51.76, 22.58, 45.97], abs=0.01)
     assert table.loc["transcript", whole].tolist() == pytest.approx([32.84, 12.53, 30.61], abs=0.01)
     assert table.loc["GPT-4", "assessment and plan"] == pytest.approx(38.16, abs=0.01)
     assert table.loc["references", "ROUGE-1"] > 95  # put in the file's order, and not shifted
+    assert table["n"].drop("some").eq(40).all()
+    assert table.loc["some", "n"] == 20  # other notes than those of the rest: no figures
+    assert table.loc["some"].drop("n").isna().all()
+    with pytest.raises(ValueError, match="at most 40 notes of a system, got 41"):
+        published.published_table(corpora, shuffled, {"one more": [*notes, ""]}, seed=17)
+
+
+@pytest.mark.corpus
+@pytest.mark.slow
+def test_a_part_of_the_first_test_is_compared_on_that_part(corpora):
+    from medisum_utils.corpora import load_aci_bench
+    from medisum_utils.metrics import rouge_scores
+
+    part = load_aci_bench()["test1"][5:12]
+    own = {"references": [visit.note_text for visit in part[::-1]]}
+    table = published.published_table(corpora, part[::-1], own, seed=17)
+    assert table["n"].eq(7).all()
+    assert table.loc["references", "ROUGE-1"] > 95
+    file = published.read_table(corpora / published.OUTPUTS / published.SYSTEMS["transcript"])
+    reference = published.read_table(corpora / published.TEST1)
+    order, _ = published.row_order(reference, file)
+    copied, truth = file.texts(("note",)), reference.texts(("note",))
+    expected = rouge_scores(truth[5:12], [copied[row] for row in order[5:12]])["rouge1"]
+    assert table.loc["transcript", "ROUGE-1"] == pytest.approx(100 * np.mean(expected))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import pytest
 
 from medisum_utils.encounter import Encounter, Fact
-from medisum_utils.synthesis.encounters import generate
+from medisum_utils.synthesis.encounters import generate, generate_tests
 from medisum_utils.synthesis.fact_scores import MEASURES, pooled, score_encounters, score_facts
-from medisum_utils.synthesis.soap import read_facts
+from medisum_utils.synthesis.soap import HEADERS, LISTS, read_facts
 
 NOTE = """Subjective:
 44-year-old man with left knee pain for 3 weeks.
@@ -27,6 +28,11 @@ RECORD = read_facts(NOTE)
 N = 13  # sex, age, complaint, side, duration, two symptoms, three of a medicine, three of A and P
 
 
+@pytest.fixture(scope="module")
+def visits() -> list[Encounter]:
+    return [*generate(60, seed=2, split="train"), *generate_tests(60, seed=2, split="test_unseen")]
+
+
 def numbers(score) -> tuple[float, ...]:
     return tuple(getattr(score, name) for name in MEASURES)
 
@@ -42,10 +48,8 @@ def test_a_perfect_note_has_all_and_invents_nothing() -> None:
     assert numbers(score_facts(RECORD, NOTE)) == (1, 1, 1, 0, 0)
 
 
-@pytest.mark.parametrize("split", ["train", "test_unseen"])
-def test_every_reference_note_is_perfect(split: str) -> None:
-    encounters = list(generate(60, seed=2, split=split))
-    scores = score_encounters(encounters, [one.note_text for one in encounters])
+def test_every_reference_note_is_perfect(visits: list[Encounter]) -> None:
+    scores = score_encounters(visits, [one.note_text for one in visits])
     assert all(numbers(score) == (1, 1, 1, 0, 0) for score in scores)
 
 
@@ -73,13 +77,152 @@ def test_a_wrong_side_is_an_invention() -> None:
     assert score.recall == pytest.approx(1 - 1 / N)
 
 
-def test_a_fact_in_another_section_costs_precision_but_is_not_invented() -> None:
-    moved = NOTE.replace("\nRefer to orthopedics.", "").replace("fever.", "fever.\northopedics.")
+def test_a_line_in_another_section_costs_precision_but_is_not_invented() -> None:
+    moved = NOTE.replace("\nRefer to orthopedics.", "").replace(
+        "fever.", "fever.\nRefer to orthopedics."
+    )
     score = score_facts(RECORD, moved)
     assert score.hallucination == 0
-    assert [fact.text for fact in score.misplaced] == ["orthopedics"]
+    assert score.misplaced == (Fact("referral", "subjective", "orthopedics"),)
+    assert score.omitted == (Fact("referral", "plan", "orthopedics"),)
     assert score.precision == pytest.approx(1 - 1 / N)
     assert score.recall == pytest.approx(1 - 1 / N)
+
+
+def test_words_of_the_record_that_claim_nothing_are_invented() -> None:
+    score = score_facts(RECORD, NOTE.replace("fever.", "fever.\northopedics."))
+    assert [(fact.kind, fact.text) for fact in score.invented] == [("other", "orthopedics")]
+    assert score.misplaced == ()
+
+
+def test_another_verb_is_an_invention_and_not_a_misplacement() -> None:
+    continued = NOTE + "\nContinue ibuprofen."
+    record = read_facts(continued)
+    score = score_facts(record, continued.replace("Continue", "Stop"))
+    assert score.invented == (Fact("stop", "plan", "ibuprofen"),)
+    assert score.omitted == (Fact("continue", "plan", "ibuprofen"),)
+    assert score.misplaced == ()
+    assert score.hallucination == pytest.approx(1 / (N + 1))
+
+
+def test_an_allergy_to_a_medicine_that_is_taken_is_an_invention() -> None:
+    score = score_facts(RECORD, NOTE.replace("twice daily.", "twice daily.\nAllergies: ibuprofen."))
+    assert score.invented == (Fact("allergy", "subjective", "ibuprofen"),)
+    assert score.hallucination == pytest.approx(1 / (N + 1))
+
+
+def test_a_new_dose_stated_as_the_dose_that_is_taken_is_an_invention() -> None:
+    changed = NOTE + "\nChange ibuprofen 600 mg twice daily."
+    wrong = changed.replace("Medications: ibuprofen 400 mg", "Medications: ibuprofen 600 mg")
+    score = score_facts(read_facts(changed), wrong)
+    assert score.invented == (Fact("dose", "subjective", "ibuprofen 600 mg", value="600 mg"),)
+
+
+@pytest.mark.parametrize(
+    ("line", "instead"),
+    [
+        ("Onset sudden.", "Reports onset sudden."),
+        ("Reports swelling.", "Reports swelling, knee pain."),
+        ("Exam: knee effusion.", "Results: knee effusion."),
+        ("Vitals: heart rate 80 bpm.", "Exam: heart rate 80 bpm."),
+    ],
+)
+def test_a_claim_that_two_lists_may_hold_is_no_invention(line: str, instead: str) -> None:
+    note = NOTE.replace("Reports swelling.", "Onset sudden.\nReports swelling.").replace(
+        "Assessment:", "Objective:\nVitals: heart rate 80 bpm.\nExam: knee effusion.\n\nAssessment:"
+    )
+    score = score_facts(read_facts(note), note.replace(line, instead))
+    assert score.hallucination == 0
+    assert len(score.misplaced) == 1
+    assert score.precision < 1
+
+
+def test_a_symptom_named_as_the_reason_for_the_visit_is_an_invention() -> None:
+    score = score_facts(RECORD, NOTE.replace("left knee pain", "swelling"))
+    assert [(fact.kind, fact.text) for fact in score.invented] == [("complaint", "swelling")]
+
+
+# --- properties over generated encounters --------------------------------------------------------
+
+
+def placed_lines(visit: Encounter) -> list[tuple[str, str]]:
+    """Each line of the reference note with its section."""
+    return [(part.soap, line) for part in visit.note for line in part.text.splitlines()]
+
+
+def reworded(visit: Encounter, line: str, instead: str) -> str:
+    """The note with a whole line changed, and nothing else."""
+    return visit.note_text.replace(f"\n{line}", f"\n{instead}", 1)
+
+
+def turned(visit: Encounter) -> Iterator[tuple[str, str]]:
+    """A line, and the same words under another verb, polarity or kind; every one is untrue."""
+    prefixes = {kind: prefix for lists in LISTS.values() for prefix, kind in lists.items()}
+    untrue = {
+        "symptom": ("denial", "condition", "surgery", "allergy"),
+        "denial": ("symptom", "condition", "allergy"),
+        "condition": ("denial", "surgery", "medicine", "allergy", "family"),
+        "surgery": ("denial", "condition"),
+        "medicine": ("allergy", "denial", "condition"),
+        "allergy": ("medicine", "denial", "condition"),
+        "family": ("condition", "symptom"),
+    }
+    untrue |= {kind: tuple(LISTS["plan"].values()) for kind in LISTS["plan"].values()}
+    for section, line in placed_lines(visit):
+        for prefix, kind in LISTS[section].items():
+            if line.startswith(f"{prefix} "):
+                for other in untrue.get(kind, ()):
+                    if other != kind:
+                        yield line, prefixes[other] + line.removeprefix(prefix)
+        if section == "assessment":
+            words = line.removeprefix("Diagnosis: ").removesuffix(".").partition(", ")[0]
+            yield line, f"Diagnosis: no {words}."
+
+
+def test_another_verb_polarity_or_kind_raises_hallucination(visits: list[Encounter]) -> None:
+    n_changes = 0
+    for visit in visits:
+        for line, instead in turned(visit):
+            score = score_facts(visit.facts, reworded(visit, line, instead))
+            assert score.hallucination > 0, (line, instead)
+            assert score.misplaced == (), (line, instead)
+            assert score.precision < 1
+            n_changes += 1
+    assert n_changes > 20 * len(visits)
+
+
+def test_an_untrue_line_raises_hallucination_wherever_it_stands(visits: list[Encounter]) -> None:
+    for visit in visits:
+        for _, instead in turned(visit):
+            for header in HEADERS.values():
+                note = visit.note_text.replace(f"{header}:\n", f"{header}:\n{instead}\n", 1)
+                assert score_facts(visit.facts, note).hallucination > 0, (header, instead)
+
+
+def test_moving_a_line_to_another_section_is_no_hallucination(visits: list[Encounter]) -> None:
+    n_moves = 0
+    for visit in visits:
+        for section, line in placed_lines(visit):
+            rest = reworded(visit, line, "")
+            for soap, header in HEADERS.items():
+                if soap == section:
+                    continue
+                score = score_facts(visit.facts, f"{rest}\n\n{header}:\n{line}")
+                assert score.hallucination == 0, (line, header)
+                assert score.invented == (), (line, header)
+                assert {fact.section for fact in score.misplaced} == {soap}
+                assert len(score.misplaced) == len(score.omitted) > 0
+                assert score.precision < 1
+                n_moves += 1
+    assert n_moves > 20 * len(visits)
+
+
+def test_a_true_line_before_any_header_is_misplaced(visits: list[Encounter]) -> None:
+    for visit in visits:
+        for _, line in placed_lines(visit):
+            score = score_facts(visit.facts, f"{line}\n\n{visit.note_text}")
+            assert score.hallucination == 0, line
+            assert score.precision < score.recall == 1
 
 
 def test_an_invented_item_leaves_recall_whole() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import random
 import re
 import time
 from collections import Counter
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from num2words import num2words
@@ -14,10 +16,21 @@ from num2words import num2words
 from medisum_utils.encounter import SECTIONS, Encounter
 from medisum_utils.synthesis.casebook import Casebook, load_casebook
 from medisum_utils.synthesis.cases import Case, CaseSampler, Prescription
-from medisum_utils.synthesis.encounters import MAX_TURNS, MIN_TURNS, SPLITS, generate, speak
+from medisum_utils.synthesis.encounters import (
+    MAX_TURNS,
+    MIN_TURNS,
+    OPEN_SPLITS,
+    SPLITS,
+    TEST_SPLITS,
+    generate,
+    generate_one,
+    generate_tests,
+    speak,
+)
 from medisum_utils.synthesis.soap import LISTS, NONE_LINES, read_facts
 from medisum_utils.synthesis.speech import load_bank, phrasings
 
+ROOT = Path(__file__).resolve().parent.parent
 # The note's own grammar parts items with these; a point may stand in a number only.
 SEPARATORS = re.compile(r'[,;:()"/\n]|(?<!\d)\.|\.(?!\d)')
 ROUTES = {
@@ -41,7 +54,9 @@ def book() -> Casebook:
 @pytest.fixture(scope="module")
 def data() -> dict[str, list[Encounter]]:
     """A few hundred encounters of each split."""
-    return {split: list(generate(250, seed=5, split=split)) for split in SPLITS}
+    drawn = {split: generate(250, seed=5, split=split) for split in OPEN_SPLITS}
+    drawn |= {split: generate_tests(250, seed=5, split=split) for split in TEST_SPLITS}
+    return {split: list(encounters) for split, encounters in drawn.items()}
 
 
 @pytest.fixture(scope="module")
@@ -396,8 +411,46 @@ def test_seed_and_number_decide_the_encounter() -> None:
 
 
 def test_a_split_that_is_none_is_refused() -> None:
-    with pytest.raises(ValueError, match="expected a split of .*got 'dev'"):
-        next(generate(1, seed=0, split="dev"))
+    for draw in (generate, generate_tests):
+        with pytest.raises(ValueError, match="expected a split of .*got 'dev'"):
+            draw(1, seed=0, split="dev")
+
+
+@pytest.mark.parametrize("split", TEST_SPLITS)
+def test_nothing_but_generate_tests_draws_a_test(split: str, book: Casebook) -> None:
+    with pytest.raises(ValueError, match="drawn for 01_data alone"):
+        generate(1, seed=0, split=split)
+    with pytest.raises(ValueError, match="drawn for 01_data alone"):
+        generate_one(0, seed=0, split=split, sampler=CaseSampler(book))
+    assert next(generate_tests(1, seed=0, split=split)).split == split
+
+
+@pytest.mark.parametrize("split", OPEN_SPLITS)
+def test_generate_tests_draws_nothing_else(split: str) -> None:
+    with pytest.raises(ValueError, match=f"got '{split}'"):
+        generate_tests(1, seed=0, split=split)
+
+
+def users_of(names: set[str]) -> dict[str, set[str]]:
+    """The package's modules and notebooks whose code has one of the names in it, and which."""
+    files = [*(ROOT / "medisum_utils").rglob("*.py"), *(ROOT / "notebooks").glob("*.py")]
+    found = {}
+    for path in files:
+        words = set()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            words |= {getattr(node, key, None) for key in ("id", "attr", "name")}  # alias: name
+        if used := names & words:
+            found[path.relative_to(ROOT).as_posix()] = used
+    return found
+
+
+def test_only_01_gets_at_the_tests_of_the_generator() -> None:
+    """Trials and tuning that drew a test would look at what 04 scores."""
+    maker = "medisum_utils/synthesis/encounters.py"
+    drawers = set(users_of({"generate_tests", "_make_all", "_make"}))
+    assert drawers == {maker, "medisum_utils/sources.py"}
+    loaders = users_of({"load_source", "synthetic"})
+    assert set(loaders) == {"medisum_utils/sources.py", "notebooks/01_data.py"}
 
 
 @pytest.mark.slow

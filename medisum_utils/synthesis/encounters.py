@@ -18,7 +18,9 @@ from medisum_utils.synthesis.soap import read_facts, write_note
 from medisum_utils.synthesis.speech import Reworder
 
 MIN_TURNS, MAX_TURNS = 12, 60
-SPLITS = ("train", "valid", "test", "test_unseen")
+OPEN_SPLITS = ("train", "valid")
+TEST_SPLITS = ("test", "test_unseen")
+SPLITS = OPEN_SPLITS + TEST_SPLITS
 BACKGROUND = ("conditions", "surgeries", "medicines", "allergies", "family")
 UNANSWERABLE = ("severity", "better", "worse", "allergies", "family", "surgeries")
 
@@ -124,10 +126,38 @@ def generate_one(
     problem: Problem | None = None,
     rewording: Reworder | None = None,
 ) -> Encounter:
-    """Makes encounter `number` of a split; `problem` fixes what is wrong.
+    """Makes encounter `number` of train or valid; `problem` fixes what is wrong.
 
     `rewording` changes phrasings before their slots are filled, see `invented.Rewording`.
+
+    Raises: ValueError for a split that is not one of `OPEN_SPLITS`.
     """
+    _check_split(split, OPEN_SPLITS)
+    return _make(
+        number, seed=seed, split=split, sampler=sampler, problem=problem, rewording=rewording
+    )
+
+
+def _check_split(split: str, allowed: tuple[str, ...]) -> None:
+    if split in allowed:
+        return
+    why = ""
+    if split in TEST_SPLITS:
+        why = (
+            "; tests are drawn for 01_data alone (generate_tests), so that nothing is tuned on them"
+        )
+    raise ValueError(f"expected a split of {allowed}, got {split!r}{why}")
+
+
+def _make(
+    number: int,
+    *,
+    seed: int,
+    split: str,
+    sampler: CaseSampler,
+    problem: Problem | None = None,
+    rewording: Reworder | None = None,
+) -> Encounter:
     rng = random.Random(f"{seed}/{split}/{number}")
     unseen = split == "test_unseen"
     while True:
@@ -141,12 +171,26 @@ def generate_one(
 
 
 def generate(n: int, *, seed: int, split: str) -> Iterator[Encounter]:
-    """Yields `n` encounters of one of `SPLITS`.
+    """Yields `n` encounters to train on, to tune by or to compare by.
 
-    Raises: ValueError for an unknown split.
+    Raises: ValueError for a split that is not one of `OPEN_SPLITS`; see `generate_tests`.
     """
-    if split not in SPLITS:
-        raise ValueError(f"expected a split of {SPLITS}, got {split!r}")
+    _check_split(split, OPEN_SPLITS)
+    return _make_all(n, seed=seed, split=split)
+
+
+def generate_tests(n: int, *, seed: int, split: str) -> Iterator[Encounter]:
+    """Yields `n` encounters of a test split, for `sources` alone, which makes the data of 01.
+
+    Trials and tuning look at validation only; a test holds all other modules and notebooks to it.
+
+    Raises: ValueError for a split that is not one of `TEST_SPLITS`.
+    """
+    _check_split(split, TEST_SPLITS)
+    return _make_all(n, seed=seed, split=split)
+
+
+def _make_all(n: int, *, seed: int, split: str) -> Iterator[Encounter]:
     sampler = CaseSampler(load_casebook(), held_out=split == "test_unseen")
     for number in range(n):
-        yield generate_one(number, seed=seed, split=split, sampler=sampler)
+        yield _make(number, seed=seed, split=split, sampler=sampler)

@@ -1,28 +1,54 @@
 """Exact fact scores of notes about generated encounters, whose every fact is known.
 
-A note is read with the same grammar that wrote its reference (`soap.read_facts`) and compared with
-the record, item by item: kind, section and wording must agree.
+A note is read with the grammar that wrote its reference (`soap.read_line`) and compared with the
+record, statement by statement. Three things can be said of a statement:
+
+- right: kind, polarity, wording and SOAP section are those of a fact of the record;
+- misplaced: kind, polarity and wording are, but it stands under another section's header;
+- hallucinated: no fact of the record has its kind, polarity and wording. "Stop lisinopril" where
+  the record says to continue it is hallucinated, and so is an allergy to a medicine that is taken,
+  or a symptom that was denied.
+
+Hallucination is the share of the note's statements that are not in the encounter's record: kind,
+polarity and wording must agree. It is measured against the record, not against the dialogue.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
-from medisum_utils.encounter import Encounter, Fact
-from medisum_utils.synthesis.soap import read_facts
+from medisum_utils.encounter import SECTIONS, Encounter, Fact
+from medisum_utils.synthesis.soap import read_facts, read_line
 
 MEASURES = ("precision", "recall", "f1", "omission", "hallucination")
+
+# Kinds that the same words may also come under without claiming anything else: what a patient
+# "reports" may be the complaint or its course, and a finding may be listed as vital sign, exam or
+# result. Such a statement is not hallucinated, but not right either: it counts as misplaced. The
+# reverse does not hold: a symptom named as the reason for the visit is another claim.
+ALSO_UNDER = {
+    "symptom": ("complaint", "laterality", "onset", "severity", "quality", "worse", "better"),
+    "vital": ("exam", "result"),
+    "exam": ("vital", "result"),
+    "result": ("vital", "exam"),
+}
+
+Key = tuple[str, str, str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class FactScore:
     """One note against its record: rates in 0 to 1, and the facts behind them.
 
-    `omission` is the share of the record that the note lacks. `hallucination` is the share of the
-    note's statements that stand nowhere in the record; a true statement in the wrong section costs
-    precision, not this. A note that states nothing has precision and hallucination 0.
+    `precision` is the share of the note's statements that are right, `recall` the share of the
+    record that the note has right, `omission` is 1 - `recall`. `hallucination` is the share of the
+    note's statements that are not in the record: kind, polarity and wording must agree. A true
+    statement under the wrong header costs precision, and recall where it belongs, but is no
+    hallucination. A note that states nothing has precision and hallucination 0.
+
+    `invented` holds the hallucinated statements; the section of a statement is where it stands.
     """
 
     precision: float
@@ -36,12 +62,31 @@ class FactScore:
     misplaced: tuple[Fact, ...]
 
 
-def _key(fact: Fact) -> tuple[str, str, str]:
-    return fact.kind, fact.section, fact.text.lower()
+def _key(fact: Fact, home: str, kind: str = "") -> Key:
+    """What two statements must have in common; `home` is the section whose grammar has the line."""
+    return kind or fact.kind, fact.polarity, fact.text.lower(), home
 
 
-def _claim(fact: Fact) -> tuple[str, str]:
-    return fact.polarity, fact.text.lower()
+def _statements(note_text: str) -> list[tuple[Fact, str]]:
+    """The note's statements as they stand, each with the section that it belongs to.
+
+    The two differ for a line under a header whose grammar lacks it. Such a line is read by the
+    grammar that has it, so that what it claims is known wherever it stands.
+    """
+    statements = []
+    for fact in read_facts(note_text):
+        strayed = _strayed(fact) if fact.kind == "other" else []
+        statements += strayed or [(fact, fact.section)]
+    return statements
+
+
+def _strayed(line: Fact) -> list[tuple[Fact, str]]:
+    text = line.text.removesuffix(".") + "."
+    for home in SECTIONS:
+        facts = read_line(home, text) if home != line.section else []
+        if facts and all(fact.kind != "other" for fact in facts):
+            return [(replace(fact, section=line.section), home) for fact in facts]
+    return []
 
 
 def score_facts(record: Sequence[Fact], note_text: str) -> FactScore:
@@ -51,26 +96,36 @@ def score_facts(record: Sequence[Fact], note_text: str) -> FactScore:
     """
     if not record:
         raise ValueError("expected an encounter with known facts, got none")
-    stated = read_facts(note_text)
-    known, claims = {_key(fact) for fact in record}, {_claim(fact) for fact in record}
-    said = {_key(fact) for fact in stated}
-    right = tuple(fact for fact in stated if _key(fact) in known)
-    wrong = [fact for fact in stated if _key(fact) not in known]
-    invented = tuple(fact for fact in wrong if _claim(fact) not in claims)
-    n_right, n_stated = len({_key(fact) for fact in right}), len(said)
-    precision = n_right / n_stated if n_stated else 0.0
-    recall = n_right / len(known)
+    known = {_key(fact, fact.section) for fact in record}
+    right: dict[Key, list[Fact]] = defaultdict(list)
+    misplaced: dict[tuple[Key, str], list[Fact]] = defaultdict(list)
+    invented: dict[tuple[Key, str], list[Fact]] = defaultdict(list)
+    for fact, home in _statements(note_text):
+        key = _key(fact, home)
+        if key in known and fact.section == home:
+            right[key].append(fact)
+            continue
+        also = (_key(fact, home, kind) for kind in ALSO_UNDER.get(fact.kind, ()))
+        is_true = key in known or any(other in known for other in also)
+        (misplaced if is_true else invented)[key, fact.section].append(fact)
+    n_stated = len(right) + len(misplaced) + len(invented)
+    precision = len(right) / n_stated if n_stated else 0.0
+    recall = len(right) / len(known)
     return FactScore(
         precision=precision,
         recall=recall,
-        f1=2 * precision * recall / (precision + recall) if n_right else 0.0,
+        f1=2 * precision * recall / (precision + recall) if right else 0.0,
         omission=1 - recall,
-        hallucination=len({_key(fact) for fact in invented}) / n_stated if n_stated else 0.0,
-        right=right,
-        omitted=tuple(fact for fact in record if _key(fact) not in said),
-        invented=invented,
-        misplaced=tuple(fact for fact in wrong if _claim(fact) in claims),
+        hallucination=len(invented) / n_stated if n_stated else 0.0,
+        right=_all(right.values()),
+        omitted=tuple(fact for fact in record if _key(fact, fact.section) not in right),
+        invented=_all(invented.values()),
+        misplaced=_all(misplaced.values()),
     )
+
+
+def _all(groups: Iterable[Sequence[Fact]]) -> tuple[Fact, ...]:
+    return tuple(fact for group in groups for fact in group)
 
 
 def score_encounters(encounters: Sequence[Encounter], notes: Sequence[str]) -> list[FactScore]:
