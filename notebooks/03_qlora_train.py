@@ -236,7 +236,9 @@ pd.DataFrame({"choice": {**choices, **saving}}).rename_axis("SFTConfig")
 #
 # Base, prompt, data and settings go into a record beside the checkpoints now and beside the adapter
 # at the end. An adapter is used only with what it was trained with, and `resume` goes on only if
-# nothing of it has changed; two settings mixed in one run would be found in no report.
+# nothing of it has changed; no report would show that a run mixed two settings. `device` and
+# `checkpoint_activations` are not in it: the one may change only as far as `dtype` stays, the other
+# changes no weight.
 
 # %%
 settings = {
