@@ -11,12 +11,19 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from medisum_utils.digests import base_digest as base_digest
 from medisum_utils.hub import find_base
-from medisum_utils.runs import check_free_disk, check_gpu, check_memory, resolve, shown_path
+from medisum_utils.runs import (
+    check_free_disk,
+    check_gpu,
+    check_memory,
+    resolve,
+    shown_path,
+)
 
 if TYPE_CHECKING:
     import torch
-    from peft import PeftModel
+    from peft import PeftConfig, PeftModel
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
@@ -183,20 +190,18 @@ def require_adapter(folder: str | os.PathLike) -> Path:
 def attach_lora(model: PreTrainedModel, adapter_dir: str | os.PathLike) -> PeftModel:
     """The model with a trained adapter on it, for inference.
 
-    Raises: FileNotFoundError for a missing adapter; ValueError for one that does not belong to
-    this base (other layers or sizes), or that would change nothing.
+    Raises: FileNotFoundError for a missing adapter; ValueError for a broken one, for one that does
+    not belong to this base (other layers or sizes), or that would change nothing.
     """
-    from peft import PeftConfig, PeftModel
-    from safetensors.torch import load_file
+    from peft import PeftModel
 
     folder = require_adapter(adapter_dir)
-    stored = load_file(folder / "adapter_model.safetensors")
+    config, stored = _read_adapter(folder)
     if not any(bool(matrix.any()) for name, matrix in stored.items() if "lora_B" in name):
         raise ValueError(
             f"the adapter in {shown_path(folder)} changes nothing: its B matrices are all zero; "
             "train it with notebook 03_qlora_train"
         )
-    config = PeftConfig.from_pretrained(folder)
     misfit = (
         f"the adapter in {shown_path(folder)} was trained on "
         f"{shown_path(config.base_model_name_or_path)}, which is not this base model: "
@@ -210,6 +215,38 @@ def attach_lora(model: PreTrainedModel, adapter_dir: str | os.PathLike) -> PeftM
     except RuntimeError as error:
         raise ValueError(f"{misfit}the matrices have other sizes") from error
     return attached.eval()
+
+
+def _read_adapter(folder: Path) -> tuple[PeftConfig, dict[str, torch.Tensor]]:
+    """Configuration and matrices; ValueError names the file that is broken."""
+    from peft import PeftConfig
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    configuration, weights = (folder / name for name in ADAPTER_FILES)
+    remedy = "make it anew with notebook 03_qlora_train"
+    try:
+        config = PeftConfig.from_pretrained(folder)
+        if config.peft_type != "LORA" or not config.base_model_name_or_path:
+            raise ValueError("no LoRA of a base that it names")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{shown_path(configuration)}: expected the JSON of an adapter, got "
+            f"{type(error).__name__}; {remedy}"
+        ) from error
+    try:
+        stored = load_file(weights)
+    except SafetensorError as error:
+        raise ValueError(
+            f"{shown_path(weights)} is cut off or damaged ({error}); {remedy}"
+        ) from error
+    odd = [name for name, matrix in stored.items() if not matrix.isfinite().all()]
+    if odd:
+        raise ValueError(
+            f"{shown_path(weights)}: expected numbers, got NaN or infinity in {len(odd)} of "
+            f"{len(stored)} matrices, first in {odd[0]}; {remedy}"
+        )
+    return config, stored
 
 
 def _n_targets(model: PreTrainedModel, stored: Iterable[str]) -> int:
@@ -234,14 +271,20 @@ def merge(
     W are the NF4 weights that the adapter was trained on, dequantised (`quantized=False` takes the
     base's own, for an adapter trained on those). `dtype` is the result's; float32 adds no rounding.
 
-    Raises: see `find_base` and `attach_lora`.
+    Raises: ValueError for a base with NaN; see also `find_base` and `attach_lora`.
     """
     import torch
 
-    require_adapter(adapter_dir)  # before minutes of loading
+    _read_adapter(require_adapter(adapter_dir))  # before minutes of loading
     model = load_base(base, device=device, quantize=quantized, dtype=torch.float32)
     if quantized:
         model = model.dequantize(dtype=torch.float32)
+    odd = [name for name, weight in model.named_parameters() if not weight.isfinite().all()]
+    if odd:  # peft's own check, of the sum, would blame the adapter
+        raise ValueError(
+            f"the base {shown_path(base)}: expected numbers as weights, got NaN or infinity, first "
+            f"in {odd[0]}; restore the base, the adapter holds none"
+        )
     merged = attach_lora(model, adapter_dir).merge_and_unload(safe_merge=True)
     merged.requires_grad_(False)
     return merged.to(_dtype(dtype)).eval()

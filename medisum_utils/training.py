@@ -1,6 +1,6 @@
-"""What TRL's SFTTrainer needs around it: labels that are counted, a log, checkpoints that resume.
+"""What TRL's SFTTrainer needs around it: labels that are counted, a log, a clock, a stop.
 
-The LoRA configuration and the trainer call stand in notebook 03.
+The LoRA configuration and the trainer call stand in notebook 03; for resuming see `checkpoints`.
 """
 
 from __future__ import annotations
@@ -9,8 +9,6 @@ import json
 import math
 import os
 import random
-import re
-import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,9 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import TrainerCallback
 
-from medisum_utils.model import ADAPTER_FILES
-from medisum_utils.prompt import RenderedExample, Renderer
-from medisum_utils.runs import shown_path, write_json
+from medisum_utils.prompt import RenderedExample
 
 if TYPE_CHECKING:
     import torch
@@ -89,6 +85,7 @@ def default_sft_config(output_dir: str | os.PathLike, device: str, **choices: An
         "report_to": "none",
         "bf16": False,  # trl: True
         "activation_checkpointing": False,  # trl: on, under its old name
+        "include_num_input_tokens_seen": "non_padding",  # in the state, so that resuming adds up
         "disable_tqdm": True,  # its widgets stand still in a report
         "use_cpu": device == "cpu",
         "dataloader_pin_memory": device != "cpu",
@@ -180,17 +177,24 @@ class StopOnNonFinite(TrainerCallback):
         """Raises: FloatingPointError that names the step and the value."""
         for name in ("loss", "eval_loss", "grad_norm"):
             value = (logs or {}).get(name)
-            if value is not None and not math.isfinite(value):
+            if value is None or math.isfinite(value):
+                continue
+            if state.global_step == 0:
                 raise FloatingPointError(
-                    f"{name} is {value} at step {state.global_step}; the run stops here. "
-                    "A lower learning rate or max_grad_norm, or fp32 arithmetic, may help"
+                    f"{name} is {value} before the first step, so the base gives it and no "
+                    "training; restore the base model, or set arithmetic to fp32"
                 )
+            raise FloatingPointError(
+                f"{name} is {value} at step {state.global_step}; the run stops here. "
+                "A lower learning rate or max_grad_norm, or fp32 arithmetic, may help"
+            )
 
 
 class LossLog(TrainerCallback):
     """Keeps the training history as JSON Lines, whole after every entry, and says the validation.
 
-    A resumed run carries the history of the checkpoint on: no line is doubled or lost.
+    A resumed run carries the history of the checkpoint on: no line is doubled or lost. What is
+    measured before training is no part of it.
     """
 
     def __init__(self, path: str | os.PathLike, say: bool = True) -> None:
@@ -199,12 +203,14 @@ class LossLog(TrainerCallback):
 
     def on_log(self, args, state, control, logs=None, **_) -> None:
         """Writes the history so far."""
+        if not state.max_steps:
+            return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         partial = self.path.with_name(self.path.name + ".partial")
         lines = (json.dumps(entry) + "\n" for entry in state.log_history)
         partial.write_text("".join(lines), encoding="utf-8")
         partial.replace(self.path)
-        if self.say and state.max_steps and "eval_loss" in (logs or {}):
+        if self.say and "eval_loss" in (logs or {}):
             print(
                 f"step {state.global_step} of {state.max_steps}: "
                 f"validation loss {logs['eval_loss']:.4f}",
@@ -234,67 +240,3 @@ class StepClock(TrainerCallback):
         """Stops the clock; what follows is logging, validation and saving."""
         self.seconds += time.perf_counter() - self._began
         self.n_steps += 1
-
-
-def newest_complete_checkpoint(folder: str | os.PathLike) -> Path | None:
-    """The checkpoint with the highest step that was written to its end, None if there is none.
-
-    One that a kill left half-written lacks a file, or has one that cannot be read.
-    """
-    found = []
-    for path in Path(folder).glob("checkpoint-*"):
-        match = re.fullmatch(r"checkpoint-(\d+)", path.name)
-        if match and _is_complete(path, int(match[1])):
-            found.append((int(match[1]), path))
-    return max(found)[1] if found else None
-
-
-def _is_complete(checkpoint: Path, step: int) -> bool:
-    """trainer_state.json is written last, so that one of the right step ends a checkpoint."""
-    from safetensors import SafetensorError, safe_open
-
-    needed = (*ADAPTER_FILES, "optimizer.pt", "scheduler.pt", "trainer_state.json")
-    if not all((checkpoint / name).is_file() for name in needed):
-        return False
-    try:
-        state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
-        with safe_open(checkpoint / "adapter_model.safetensors", framework="pt"):
-            return state["global_step"] == step
-    except (ValueError, KeyError, TypeError, SafetensorError):
-        return False
-
-
-def save_adapter(
-    trainer: SFTTrainer, folder: str | os.PathLike, renderer: Renderer, base_model: str
-) -> Path:
-    """Writes the adapter and `prompt.json` into `folder`, naming the base as the profile does.
-
-    What the libraries would add beside them (a model card with this machine's paths) is left out.
-    """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / "adapter.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    trainer.model.save_pretrained(partial)
-    config = json.loads((partial / ADAPTER_FILES[0]).read_text(encoding="utf-8"))
-    write_json(partial / ADAPTER_FILES[0], {**config, "base_model_name_or_path": base_model})
-    renderer.save(folder)
-    for name in reversed(ADAPTER_FILES):
-        (partial / name).replace(folder / name)
-    shutil.rmtree(partial)
-    return folder
-
-
-def describe_best(trainer: SFTTrainer) -> dict[str, Any]:
-    """Which checkpoint validation chose: `best_step`, `best_eval_loss`, `checkpoint`.
-
-    Raises: ValueError if the run had no validation.
-    """
-    state = trainer.state
-    if state.best_model_checkpoint is None:
-        raise ValueError("expected a best checkpoint, got none; did the run validate and save?")
-    return {
-        "best_step": state.best_global_step,
-        "best_eval_loss": state.best_metric,
-        "checkpoint": shown_path(state.best_model_checkpoint),
-    }

@@ -55,8 +55,9 @@ from peft import LoraConfig
 from transformers import PrinterCallback
 from trl import SFTTrainer
 
+from medisum_utils import checkpoints as saved
 from medisum_utils import model as models
-from medisum_utils import training
+from medisum_utils import training, training_record
 from medisum_utils.prompt import Renderer
 from medisum_utils.rendered import read_rendered
 
@@ -149,18 +150,17 @@ step = runs.start(
 # %%
 base = models.load_base(base_model, device=device, dtype=dtype)
 base.config.use_cache = False  # a cache is for writing, not for training
+n_base = sum(
+    math.prod(getattr(getattr(p, "quant_state", None), "shape", p.shape)) for p in base.parameters()
+)
 sizes = {
-    "parameters, millions": sum(
-        math.prod(getattr(getattr(p, "quant_state", None), "shape", p.shape))
-        for p in base.parameters()
-    )
-    / 1e6,
-    "weights in memory, MiB": weights_gib * 1024,
-    "layers": base.config.num_hidden_layers,
-    "hidden size": base.config.hidden_size,
-    "vocabulary": base.config.vocab_size,
+    "parameters": f"{n_base:,}",
+    "weights in memory (MiB)": f"{weights_gib * 1024:,.1f}",
+    "layers": f"{base.config.num_hidden_layers}",
+    "hidden size": f"{base.config.hidden_size:,}",
+    "vocabulary (tokens)": f"{base.config.vocab_size:,}",
 }
-pd.DataFrame({"base": sizes}).round(2)
+pd.DataFrame({"base": sizes})
 
 # %% [markdown]
 # ## The adapter
@@ -171,10 +171,11 @@ pd.DataFrame({"base": sizes}).round(2)
 # for one or few passes, and without it the layers run faster.
 
 # %%
+targets = "all-linear"  # every linear layer except the head
 lora = LoraConfig(
     r=lora_rank,
     lora_alpha=lora_alpha,
-    target_modules="all-linear",  # every linear layer except the head
+    target_modules=targets,
     lora_dropout=0.0,
     bias="none",
     task_type="CAUSAL_LM",
@@ -231,6 +232,50 @@ config = training.default_sft_config(checkpoints, device, **choices, **saving)
 pd.DataFrame({"choice": {**choices, **saving}}).rename_axis("SFTConfig")
 
 # %% [markdown]
+# ## What the weights depend on
+#
+# Base, prompt, data and settings go into a record beside the checkpoints now and beside the adapter
+# at the end. An adapter is used only with what it was trained with, and `resume` goes on only if
+# nothing of it has changed; no report would show that a run mixed two settings. `device` and
+# `checkpoint_activations` are not in it: the one may change only as far as `dtype` stays, the other
+# changes no weight.
+
+# %%
+settings = {
+    "seed": seed,
+    "lora_rank": lora_rank,
+    "lora_alpha": lora_alpha,
+    "lora_targets": targets,
+    "lora_dropout": lora.lora_dropout,
+    "learning_rate": learning_rate,
+    "n_epochs": n_epochs,
+    "batch_size": batch_size,
+    "n_accumulation": n_accumulation,
+    "n_validations": n_validations,
+    "n_valid": n_valid,
+    "n_steps": n_steps,
+    "sampling": sampling,
+    "bf16": bf16,
+    "dtype": dtype,
+}
+named = ("warmup_steps", "lr_scheduler_type", "max_grad_norm", "weight_decay")
+settings |= {name: choices[name] for name in named}
+record = training_record.describe(base_model, runs.processed_dir(profile), settings)
+
+# %%
+newest = saved.checkpoint_to_resume(checkpoints, record) if resume else None
+n_done = saved.step_of(newest) if newest else 0
+if n_done == n_steps:
+    plan = f"{newest.name} is the last one: **nothing is left to train**, its adapter is taken."
+elif newest:
+    plan = f"Training goes on from {newest.name}, of {n_steps:,} steps."
+elif resume:
+    plan = "**There is no complete checkpoint to go on from: training starts anew.**"
+else:
+    plan = f"Training starts anew, with {n_steps:,} steps."
+display(Markdown(plan))
+
+# %% [markdown]
 # ## The trainer
 #
 # The examples go in as token ids with labels: nothing is tokenised a second time. A loss that is no
@@ -238,7 +283,6 @@ pd.DataFrame({"choice": {**choices, **saving}}).rename_axis("SFTConfig")
 
 # %%
 clock = training.StepClock()
-log_path = adapter / "train_log.jsonl"
 trainer = SFTTrainer(
     model=base,
     args=config,
@@ -246,11 +290,11 @@ trainer = SFTTrainer(
     eval_dataset=training.to_dataset(valid),
     processing_class=tokenizer,
     peft_config=lora,
-    callbacks=[training.StopOnNonFinite(), training.LossLog(log_path), clock],
+    callbacks=[training.StopOnNonFinite(), training.LossLog(checkpoints / saved.LOG_FILE), clock],
 )
 trainer.remove_callback(PrinterCallback)  # the log file and the figure say the same, better
 n_trainable = training.cast_trainable_to_fp32(trainer.model)  # trl: bf16, and resumed runs diverge
-training.drop_right_padding_mask(trainer.model)  # the same loss, sooner
+unmasked = training.drop_right_padding_mask(trainer.model)  # the same loss, sooner
 
 # %% [markdown]
 # Does the trainer hold what 02 handed over? Rows that lose their labels on the way would be dropped
@@ -294,24 +338,41 @@ display(Markdown(f"Validation loss of the base: **{loss_before:.3f}** nats per t
 # %% [markdown]
 # ## Training
 #
-# An adapter of an earlier run is taken away first: if this run fails, 04 must find none rather than
-# an old one. `resume` goes on from the newest checkpoint that was written to its end.
+# The adapter of an earlier run stays until this one is complete. Old checkpoints are deleted right
+# before the first step, and only without `resume`; with it, broken ones are set aside.
 
 # %%
-for name in models.ADAPTER_FILES:
-    (adapter / name).unlink(missing_ok=True)
-newest = training.newest_complete_checkpoint(checkpoints) if resume else None
-if not resume:
-    shutil.rmtree(checkpoints, ignore_errors=True)
-result = trainer.train(resume_from_checkpoint=str(newest) if newest else None)
+if resume:
+    for said in saved.set_incomplete_aside(checkpoints):
+        display(Markdown(said))
+elif checkpoints.exists():
+    shutil.rmtree(checkpoints)
+training_record.write_record(checkpoints, record)
+n_tokens_before = saved.load_state(newest).num_input_tokens_seen if newest else 0
+session_s = 0.0
+if n_done < n_steps:
+    result = trainer.train(resume_from_checkpoint=str(newest) if newest else None)
+    session_s = result.metrics["train_runtime"]
+else:
+    trainer.state = saved.load_state(newest)
 assert trainer.state.global_step == n_steps
 
 # %%
-best = training.describe_best(trainer)
-training.save_adapter(trainer, adapter, renderer, base_model)
-log = pd.DataFrame(training.read_log(log_path))
-train_loss = log.dropna(subset=["loss"]) if "loss" in log else log.iloc[:0]
-valid_loss = log.dropna(subset=["eval_loss"])
+chosen = saved.best_checkpoint(checkpoints, trainer.state)
+best = {
+    "best_step": trainer.state.best_global_step,
+    "best_eval_loss": trainer.state.best_metric,
+    "checkpoint": runs.shown_path(chosen),
+}
+log = trainer.state.log_history
+files = saved.save_adapter(chosen, adapter, rendered / "prompt.json", record, log)
+train_loss = pd.DataFrame(
+    [entry for entry in log if "loss" in entry], columns=["step", "loss", "grad_norm"]
+)
+valid_loss = pd.DataFrame(
+    [entry for entry in log if "eval_loss" in entry],
+    columns=["step", "eval_loss", "eval_mean_token_accuracy"],
+)
 final_loss = valid_loss["eval_loss"].iloc[-1]
 
 # %% [markdown]
@@ -352,7 +413,7 @@ plt.show()
 # of note tokens that it would have written itself, given the right ones before:
 
 # %%
-table = valid_loss[["step", "eval_loss", "eval_mean_token_accuracy"]].copy()
+table = valid_loss.copy()
 table["perplexity"] = table["eval_loss"].map(math.exp)
 table["kept"] = ["yes" if s == best["best_step"] else "" for s in table["step"]]
 table.set_index("step").round(3)
@@ -363,30 +424,37 @@ table.set_index("step").round(3)
 # Training time counts the optimiser's steps alone; validating and saving come on top.
 
 # %%
-resumed_at = int(newest.name.removeprefix("checkpoint-")) if newest else 0
-n_tokens = int(log.loc[log["step"] > resumed_at, "num_tokens"].max())  # counted per session
-tokens_per_s = n_tokens / clock.seconds
+n_tokens = trainer.state.num_input_tokens_seen
+n_tokens_now = n_tokens - n_tokens_before  # in this session
+tokens_per_s = n_tokens_now / clock.seconds if clock.n_steps else None
+speed = f"{tokens_per_s:,.0f}" if clock.n_steps else "-"
 adapter_mib = (adapter / "adapter_model.safetensors").stat().st_size / 2**20
 cost = {
     "trained weights": f"{n_trainable:,}",
-    "of the base's weights (%)": f"{n_trainable / sizes['parameters, millions'] / 1e4:.2f}",
+    "of the base's weights (%)": f"{100 * n_trainable / n_base:.2f}",
     "adapter on disk (MiB)": f"{adapter_mib:.1f}",
     "steps in this session": f"{clock.n_steps:,} of {n_steps:,}",
-    "tokens read": f"{n_tokens:,}",
+    "tokens read in this session": f"{n_tokens_now:,} of {n_tokens:,}",
     "training (s)": f"{clock.seconds:.1f}",
-    "tokens per second": f"{tokens_per_s:,.0f}",
-    "with validation and saving (s)": f"{result.metrics['train_runtime']:.1f}",
+    "tokens per second": speed,
+    "with validation and saving (s)": f"{session_s:.1f}",
 }
 pd.DataFrame({"value": cost})
 
 # %%
+if n_done == n_steps:
+    pace = "all of them in earlier sessions: nothing was left to train in this one"
+elif newest:
+    pace = f"{n_tokens_now:,} of them in this session, at {speed} tokens per second on {device}"
+else:
+    pace = f"at {speed} tokens per second on {device}"
 answer.update(
     Markdown(
         f"**Yes, as far as the loss can say: on {len(valid)} validation notes it falls from "
         f"{loss_before:.3f} to {best['best_eval_loss']:.3f} nats per token** "
         f"(perplexity {math.exp(loss_before):.1f} to {math.exp(best['best_eval_loss']):.2f}), "
         f"after {best['best_step']} of {n_steps} steps. {n_trainable:,} weights were trained on "
-        f"{n_tokens:,} tokens at {tokens_per_s:,.0f} tokens per second on {device}. "
+        f"{n_tokens:,} tokens, {pace}. "
         "Whether the notes are right is for 04 to say."
         if best["best_eval_loss"] < loss_before
         else f"**No: the validation loss went from {loss_before:.3f} to "
@@ -420,7 +488,7 @@ display(
 
 # %%
 entry = step.finish(
-    outputs=[adapter / name for name in (*models.ADAPTER_FILES, "prompt.json", log_path.name)],
+    outputs=files,
     n_trainable=n_trainable,
     counted=counted,
     loss_before=loss_before,
@@ -428,7 +496,7 @@ entry = step.finish(
     final_eval_loss=final_loss,
     n_steps=n_steps,
     resumed_from=newest.name if newest else None,
-    tokens_per_s=round(tokens_per_s, 1),
+    tokens_per_s=round(tokens_per_s, 1) if tokens_per_s else None,
     training_s=round(clock.seconds, 1),
 )
 display(

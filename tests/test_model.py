@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import http.server
 import json
+import math
+import os
+import shutil
 import threading
 from pathlib import Path
 
@@ -14,6 +17,7 @@ import torch
 from medisum_utils.hub import find_base
 from medisum_utils.model import (
     attach_lora,
+    base_digest,
     check_resources,
     keep_differentiable_on_cpu,
     load_base,
@@ -309,3 +313,100 @@ def test_arithmetic_is_chosen_by_name_or_by_the_device(monkeypatch: pytest.Monke
         assert not use_bf16("fp32", "cuda")
     with pytest.raises(ValueError, match="got 'fp16'"):
         use_bf16("fp16", "cpu")
+
+
+def test_a_base_has_one_digest_wherever_it_lies(project, base, tmp_path, monkeypatch):
+    import huggingface_hub.constants as constants
+
+    cache = tmp_path / "cache" / "models--some-org--small"
+    commit = "0123456789" * 4
+    (cache / "refs").mkdir(parents=True)
+    (cache / "refs" / "main").write_text(commit)
+    shutil.copytree(base, cache / "snapshots" / commit)
+    (cache / "snapshots" / commit / "README.md").write_text("of no weight")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    digest = base_digest(base)
+    assert len(digest) == 64
+    assert base_digest("some-org/small") == digest
+    assert base_digest(str(shutil.copytree(base, tmp_path / "copy"))) == digest
+    (tmp_path / "copy" / "pytorch_model.bin").write_bytes(b"not loaded beside safetensors")
+    assert base_digest(str(tmp_path / "copy")) == digest
+
+    (cache / "snapshots" / commit / "model.safetensors").unlink()  # only the small files are there
+    with pytest.raises(FileNotFoundError, match=r"some-org/small are not all there"):
+        base_digest("some-org/small")
+
+
+def test_the_digest_follows_each_file_that_makes_the_base(base, tmp_path):
+    digests = {base_digest(base)}
+    for n, name in enumerate(
+        ("config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"), 2
+    ):
+        folder = shutil.copytree(base, tmp_path / name)
+        before = (folder / name).stat()
+        assert base_digest(str(folder)) in digests
+        content = bytearray((folder / name).read_bytes())
+        content[-2] ^= 1
+        (folder / name).write_bytes(content)  # of the same size and time
+        os.utime(folder / name, ns=(before.st_atime_ns, before.st_mtime_ns))
+        digests.add(base_digest(str(folder)))
+        assert len(digests) == n
+    renamed = shutil.copytree(base, tmp_path / "renamed")
+    (renamed / "model.safetensors").rename(renamed / "other.safetensors")
+    (renamed / "model.safetensors.index.json").write_text(
+        '{"weight_map": {"a": "other.safetensors", "b": "model-2.safetensors"}}'
+    )
+    with pytest.raises(FileNotFoundError, match=r"not all there: expected model-2\.safetensors"):
+        base_digest(str(renamed))
+    (renamed / "model.safetensors.index.json").unlink()
+    assert base_digest(str(renamed)) not in digests
+    (renamed / "other.safetensors").rename(renamed / "pytorch_model.bin")
+    assert base_digest(str(renamed)) not in digests
+
+
+@pytest.mark.parametrize("kept", [0, 7, 300, -1])
+def test_a_truncated_adapter_is_named_with_the_step_that_makes_it(base, adapter, tmp_path, kept):
+    folder = shutil.copytree(adapter, tmp_path / "adapter")
+    path = folder / "adapter_model.safetensors"
+    path.write_bytes(path.read_bytes()[:kept])
+    for use in (lambda: merge(base, folder), lambda: attach_lora(load_base(base), folder)):
+        with pytest.raises(
+            ValueError, match=r"adapter_model\.safetensors is cut off .*03_qlora_train"
+        ):
+            use()
+
+
+@pytest.mark.parametrize("content", ["", '{"peft_type": "LO', "[]", "{}", '{"peft_type": "LORE"}'])
+def test_a_broken_adapter_configuration_is_named(base, adapter, tmp_path, content):
+    folder = shutil.copytree(adapter, tmp_path / "adapter")
+    (folder / "adapter_config.json").write_text(content)
+    with pytest.raises(ValueError, match=r"adapter_config\.json: expected.*03_qlora_train"):
+        merge(base, folder)
+
+
+@pytest.mark.parametrize(
+    "name", ["model.embed_tokens.weight", "model.layers.1.mlp.down_proj.weight"]
+)
+def test_not_a_number_in_the_base_is_said_of_the_base(base, adapter, tmp_path, name):
+    from safetensors.torch import load_file, save_file
+
+    folder = shutil.copytree(base, tmp_path / "base")
+    weights = load_file(folder / "model.safetensors")
+    weights[name][3, 5] = math.nan
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=rf"^the base .*NaN.*{name}.*the adapter holds none"):
+        merge(str(folder), adapter)
+
+
+def test_not_a_number_in_the_adapter_is_said_of_the_adapter(base, adapter, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    folder = shutil.copytree(adapter, tmp_path / "adapter")
+    weights = load_file(folder / "adapter_model.safetensors")
+    name = sorted(weights)[-1]
+    weights[name][0, 0] = math.inf
+    save_file(weights, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(
+        ValueError, match=rf"adapter_model\.safetensors: .*1 of {len(weights)} matrices.*{name}"
+    ):
+        merge(base, folder)
