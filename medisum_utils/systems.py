@@ -13,15 +13,12 @@ import hashlib
 import json
 import os
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from medisum_utils import runs
+from medisum_utils import runs, variety
 from medisum_utils.encounter import Encounter
 from medisum_utils.generation import Generated, generate_notes
 from medisum_utils.hub import find_base
@@ -34,10 +31,8 @@ from medisum_utils.model import (
     require_adapter,
 )
 from medisum_utils.prompt import PROMPT_FILE, Renderer
-from medisum_utils.splits import normalise
 
 if TYPE_CHECKING:
-    from scipy.sparse import csr_matrix
     from transformers import PreTrainedModel
 
 MODEL_SYSTEMS = ("base", "finetuned")
@@ -87,42 +82,10 @@ def nearest_notes(
 ) -> tuple[list[str], list[float]]:
     """For each encounter the note of the most similar training dialogue, and their cosine.
 
-    Words are lower-case without punctuation; the weight of one is (1 + log tf) times
-    (1 + log((1 + n) / (1 + df))), with its document frequency df in the n training dialogues. The
-    first of equals wins.
-
-    Raises: ValueError without training encounters.
-    Source: scikit-learn's TfidfVectorizer(sublinear_tf=True), whose weights these are.
+    Raises: ValueError without training encounters; see `variety.nearest`.
     """
-    if not train:
-        raise ValueError("expected training encounters to take notes from, got none")
-    words = [normalise(encounter.dialogue_text).split() for encounter in train]
-    columns = {word: i for i, word in enumerate(dict.fromkeys(w for text in words for w in text))}
-    found = np.bincount([columns[w] for text in words for w in set(text)], minlength=len(columns))
-    rarity = np.log((1 + len(train)) / (1 + found)) + 1.0
-    asked = [normalise(encounter.dialogue_text).split() for encounter in encounters]
-    cosine = _tf_idf(asked, columns, rarity) @ _tf_idf(words, columns, rarity).T
-    best = np.asarray(cosine.argmax(axis=1)).ravel()
-    similarity = [float(cosine[i, j]) for i, j in enumerate(best)]
-    return [train[j].note_text for j in best], similarity
-
-
-def _tf_idf(
-    texts: Sequence[Sequence[str]], columns: Mapping[str, int], rarity: np.ndarray
-) -> csr_matrix:
-    """Rows of length 1, (texts, words of the training dialogues); other words are left out."""
-    from scipy.sparse import csr_matrix
-
-    values: list[float] = []
-    places: list[int] = []
-    ends = [0]
-    for text in texts:
-        counts = {columns[word]: n for word, n in Counter(text).items() if word in columns}
-        row = np.array([(1 + np.log(n)) * rarity[j] for j, n in counts.items()])
-        values += (row / np.linalg.norm(row)).tolist() if row.size else []
-        places += counts
-        ends.append(len(places))
-    return csr_matrix((values, places, ends), shape=(len(texts), len(columns)))
+    found = variety.nearest(train, encounters)
+    return variety.nearest_notes(train, found), found.cosine.tolist()
 
 
 class ModelSystem:

@@ -81,28 +81,6 @@ def test_the_nearest_note_is_that_of_the_same_dialogue(train):
     assert cosine == pytest.approx([1.0, 1.0, 1.0])
 
 
-def test_the_nearest_note_weighs_rare_words_by_hand():
-    """Three dialogues; "cough" is rarer than "the", so that it decides."""
-
-    def visit(text: str) -> Encounter:
-        turns, note = (Turn("patient", text),), (NoteSection("Plan", "plan", f"Of {text}"),)
-        return Encounter(text, "made-up", "train", turns, note)
-
-    train = [visit("the the rash"), visit("the cough"), visit("the gout")]
-    (note,), (cosine,) = systems.nearest_notes(train, [visit("the the the cough")])
-    assert note == train[1].note_text
-    frequent, rare = 1.0, 1 + np.log(4 / 2)  # "patient" and "the" stand in all three
-    asked = np.array([frequent, (1 + np.log(3)) * frequent, rare])
-    there = np.array([frequent, frequent, rare])
-    expected = asked @ there / np.linalg.norm(asked) / np.linalg.norm(there)
-    assert cosine == pytest.approx(expected)
-
-
-def test_without_training_encounters_there_is_no_nearest_note(visits):
-    with pytest.raises(ValueError, match="training encounters"):
-        systems.nearest_notes([], visits)
-
-
 # --- models and kept notes -----------------------------------------------------------------------
 
 
