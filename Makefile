@@ -11,7 +11,7 @@ NOTEBOOKS := $(wildcard notebooks/[0-9][0-9]_*.py)
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lab serve notebooks lint format clean
+.PHONY: help install run test lab serve notebooks readme lint format clean
 
 help:
 	@echo "make run [PROFILE=tiny]   install, execute the notebooks 01 to 05 and write reports/"
@@ -19,6 +19,7 @@ help:
 	@echo "make lab                  open the notebooks in JupyterLab"
 	@echo "make serve [PROFILE=tiny] serve a trained profile over HTTP on this machine"
 	@echo "make notebooks            write each .ipynb anew from its .py"
+	@echo "make readme               for maintainers: publish the newest runs of tiny and mts in README.md"
 	@echo "make lint                 check style and format; make format mends them"
 	@echo "make install              only make .venv"
 	@echo "make clean                remove .venv and caches, no data, model or report"
@@ -55,6 +56,9 @@ serve: $(STAMP)
 
 notebooks: $(STAMP)
 	$(BIN)/jupytext --to ipynb --update $(NOTEBOOKS)
+
+readme: $(STAMP)
+	$(BIN)/python -m medisum_utils.readme
 
 lint: $(DEV)
 	$(BIN)/ruff check .

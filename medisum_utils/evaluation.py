@@ -11,7 +11,6 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,8 @@ from medisum_utils.divisions import soap_divisions
 from medisum_utils.encounter import Encounter
 from medisum_utils.facts import NoteFacts, dialogue_omissions, score_note
 from medisum_utils.metrics import ROUGE_NAMES, interval, paired_difference, rouge_scores
-from medisum_utils.note_headers import WHOLE_NOTE, header_table
 from medisum_utils.score_report import DivisionScores
+from medisum_utils.scored_texts import protocol_of, scored_notes, scored_references
 from medisum_utils.scoring import FACT_NAMES, per_note
 from medisum_utils.statements import read_note
 from medisum_utils.synthesis.fact_scores import FactScore, score_encounters
@@ -29,6 +28,7 @@ from medisum_utils.synthesis.fact_scores import FactScore, score_encounters
 SCHEMA_FILE = Path(__file__).with_name("metrics_schema.json")
 SPOKEN_KINDS = ("medicine", "allergy", "denial", "number")
 OTHER_SECTION = "other"  # of a header that maps to no SOAP section
+COPY = "copy"  # the system that hands in the dialogue, which has neither sections nor note lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +37,15 @@ class SystemScores:
 
     `texts` are the notes as they were scored. `exact` is there for generated encounters, `checked`
     for real ones; `facts` holds the five fact scores of either, `section_facts` those of a real
-    note's sections. `stemmed` is ROUGE with stemming,
-    where the field reports that.
+    note's sections. `stemmed` is ROUGE with stemming, where the field reports that. What has no
+    meaning for a copied dialogue is None: `facts` and `exact` where a note is read with the grammar
+    of the generator, `sections` where a note is cut at its headers.
     """
 
     texts: list[str]
     rouge: dict[str, list[float]]
-    facts: dict[str, list[float]]
-    sections: dict[str, DivisionScores]
+    facts: dict[str, list[float]] | None
+    sections: dict[str, DivisionScores] | None
     section_facts: dict[str, dict[str, list[float]]]
     exact: list[FactScore] | None = None
     checked: list[NoteFacts] | None = None
@@ -55,54 +56,36 @@ class SystemScores:
         """How many notes were scored."""
         return len(self.texts)
 
-    def values(self, measure: str) -> list[float]:
-        """The notes' scores by a ROUGE's or a fact score's name."""
-        return self.rouge[measure] if measure in self.rouge else self.facts[measure]
+    def values(self, measure: str) -> list[float] | None:
+        """The notes' scores by a ROUGE's or a fact score's name; None where it has no meaning."""
+        if measure in self.rouge:
+            return self.rouge[measure]
+        return None if self.facts is None else self.facts[measure]
 
 
 @dataclass(frozen=True, slots=True)
 class SplitScores:
-    """A test split with its encounters, references as scored, and every system's scores."""
+    """A test split with its encounters, references as scored, and every system's scores.
+
+    `is_exact` says that the facts of the encounters are known.
+    """
 
     encounters: list[Encounter]
     references: list[str]
     protocol: str
+    is_exact: bool
     systems: dict[str, SystemScores]
 
     @property
-    def is_exact(self) -> bool:
-        """Whether the facts of the encounters are known."""
-        return facts_known(self.encounters)
+    def complete(self) -> dict[str, SystemScores]:
+        """The systems with a note for every encounter: these may stand side by side."""
+        n = len(self.encounters)
+        return {name: system for name, system in self.systems.items() if system.n == n}
 
 
 def facts_known(encounters: Sequence[Encounter]) -> bool:
     """True for generated encounters, whose record holds every fact."""
     return all(encounter.facts for encounter in encounters)
-
-
-def protocol_of(encounters: Sequence[Encounter]) -> str:
-    """The protocol of `scoring`: "mts" if every note is one section, else "soap".
-
-    Raises: ValueError for no encounters.
-    """
-    if not encounters:
-        raise ValueError("expected encounters to score, got none")
-    return "mts" if all(len(encounter.note) == 1 for encounter in encounters) else "soap"
-
-
-@cache
-def _header_lines() -> frozenset[str]:
-    names = {WHOLE_NOTE.lower()}
-    for corpus in ("mts-dialog", "aci-bench", "own"):
-        table = header_table(corpus)
-        names |= {name.lower() for column in ("header", "title") for name in table[column]}
-    return frozenset(f"{name}:" for name in names if name)
-
-
-def without_headers(note: str) -> str:
-    """A note without the lines that are a known header and nothing else."""
-    lines = note.splitlines()
-    return "\n".join(line for line in lines if line.strip().lower() not in _header_lines()).strip()
 
 
 def score_split(encounters: Sequence[Encounter], notes: Mapping[str, Sequence[str]]) -> SplitScores:
@@ -113,47 +96,83 @@ def score_split(encounters: Sequence[Encounter], notes: Mapping[str, Sequence[st
     Raises: ValueError for more notes than encounters, or none.
     """
     encounters = list(encounters)
-    protocol = protocol_of(encounters)
-    references = [encounter.note_text for encounter in encounters]
-    if protocol == "mts":
-        references = [encounter.note[0].text for encounter in encounters]
-        notes = {name: [without_headers(text) for text in texts] for name, texts in notes.items()}
+    references = scored_references(encounters)
     for name, texts in notes.items():
         if not 0 < len(texts) <= len(encounters):
             raise ValueError(
                 f"{name}: expected between 1 and {len(encounters)} notes, got {len(texts)}"
             )
+    notes = {name: scored_notes(encounters, texts) for name, texts in notes.items()}
+    protocol, is_exact = protocol_of(encounters), facts_known(encounters)
+    return _score_texts(encounters, references, notes, protocol, is_exact)
+
+
+def same_encounters(scores: SplitScores) -> SplitScores | None:
+    """All systems on the first encounters, those that each of them wrote; None if that is all."""
+    n = min(system.n for system in scores.systems.values())
+    if n == len(scores.encounters):
+        return None
+    notes = {name: system.texts[:n] for name, system in scores.systems.items()}
+    first = scores.encounters[:n], scores.references[:n]
+    return _score_texts(*first, notes, scores.protocol, scores.is_exact)
+
+
+def _score_texts(
+    encounters: list[Encounter],
+    references: list[str],
+    notes: Mapping[str, Sequence[str]],
+    protocol: str,
+    is_exact: bool,
+) -> SplitScores:
     systems = {
-        name: _score_system(encounters[: len(texts)], references[: len(texts)], texts, protocol)
+        name: _score_system(
+            encounters[: len(texts)],
+            references[: len(texts)],
+            texts,
+            protocol,
+            is_exact=is_exact,
+            is_note=name != COPY,
+        )
         for name, texts in notes.items()
     }
-    return SplitScores(encounters, references, protocol, systems)
+    return SplitScores(encounters, references, protocol, is_exact, systems)
 
 
 def _score_system(
-    encounters: list[Encounter], references: list[str], texts: Sequence[str], protocol: str
+    encounters: list[Encounter],
+    references: list[str],
+    texts: Sequence[str],
+    protocol: str,
+    *,
+    is_exact: bool,
+    is_note: bool,
 ) -> SystemScores:
     groups = None
     if protocol == "mts":
         groups = [encounter.note[0].soap or OTHER_SECTION for encounter in encounters]
     scores = per_note(references, texts, None, protocol, groups)
     exact = checked = None
-    if facts_known(encounters):
-        exact = score_encounters(encounters, texts)
-    else:
-        dialogues = [encounter.dialogue_text for encounter in encounters]
-        rows = list(zip(references, texts, dialogues, strict=True))
+    dialogues = [encounter.dialogue_text for encounter in encounters]
+    rows = list(zip(references, texts, dialogues, strict=True))
+    if not is_exact:
         checked = [score_note(*row) for row in rows]
-    sections = {name: part for name, part in scores.divisions.items() if part.places}
-    facts = {name: [getattr(note, name) for note in exact or checked] for name in FACT_NAMES}
+    elif is_note:
+        exact = score_encounters(encounters, texts)
+    judged = checked if exact is None else exact
+    facts = None
+    if judged is not None:
+        facts = {name: [getattr(note, name) for note in judged] for name in FACT_NAMES}
+    sections = None
+    if is_note or protocol == "mts":  # there a note is one section, and so is a copy
+        sections = {name: part for name, part in scores.divisions.items() if part.places}
     section_facts: dict[str, dict[str, list[float]]] = {}
-    if checked is not None and protocol == "mts":  # one section a note: its facts are the note's
+    if checked is not None and sections is not None:
         section_facts = {
             name: {measure: [facts[measure][i] for i in part.places] for measure in facts}
+            if protocol == "mts"  # its facts are the note's
+            else _facts_of_section(name, rows)
             for name, part in sections.items()
         }
-    elif checked is not None:
-        section_facts = {name: _facts_of_section(name, rows) for name in sections}
     return SystemScores(
         texts=list(texts),
         rouge=scores.rouge,
@@ -176,9 +195,11 @@ def _facts_of_section(name: str, rows: Sequence[tuple[str, str, str]]) -> dict[s
     return {measure: [getattr(note, measure) for note in notes] for measure in FACT_NAMES}
 
 
-def split_metrics(scores: SplitScores, data_sha256: str, seed: int) -> dict[str, Any]:
-    """The entry of one split in `metrics.json`."""
-    return {
+def split_metrics(
+    scores: SplitScores, same: SplitScores | None, data_sha256: str, seed: int
+) -> dict[str, Any]:
+    """The entry of one split in `metrics.json`; `same` is `same_encounters` of the scores."""
+    entry: dict[str, Any] = {
         "n": len(scores.encounters),
         "data_sha256": data_sha256,
         "protocol": scores.protocol,
@@ -188,22 +209,35 @@ def split_metrics(scores: SplitScores, data_sha256: str, seed: int) -> dict[str,
             for name, system in scores.systems.items()
         },
     }
+    if same is not None:
+        systems = {name: note_metrics(system, seed) for name, system in same.systems.items()}
+        entry["same_encounters"] = {"n": len(same.encounters), "systems": systems}
+    return entry
+
+
+def note_metrics(system: SystemScores, seed: int) -> dict[str, Any]:
+    """One system's means over whole notes, with intervals: n, the ROUGEs and facts."""
+    entry: dict[str, Any] = {
+        "n": system.n,
+        **{name: interval(system.rouge[name], seed) for name in ROUGE_NAMES},
+        "facts": None,
+    }
+    if system.facts is not None:
+        entry["facts"] = {name: interval(values, seed) for name, values in system.facts.items()}
+    if system.stemmed is not None:
+        entry["stemmed"] = {name: interval(system.stemmed[name], seed) for name in ROUGE_NAMES}
+    return entry
 
 
 def system_metrics(
     system: SystemScores, encounters: Sequence[Encounter], seed: int
 ) -> dict[str, Any]:
-    """One system's means with intervals: n, the ROUGEs, facts, sections and kinds."""
-    entry: dict[str, Any] = {
-        "n": system.n,
-        **{name: interval(system.rouge[name], seed) for name in ROUGE_NAMES},
-        "facts": {name: interval(values, seed) for name, values in system.facts.items()},
-        "sections": _section_metrics(system, seed),
-        "kinds": _kind_metrics(system, encounters, seed),
+    """`note_metrics`, then by section and by kind of fact."""
+    return {
+        **note_metrics(system, seed),
+        "sections": None if system.sections is None else _section_metrics(system, seed),
+        "kinds": None if system.facts is None else _kind_metrics(system, encounters, seed),
     }
-    if system.stemmed is not None:
-        entry["stemmed"] = {name: interval(system.stemmed[name], seed) for name in ROUGE_NAMES}
-    return entry
 
 
 def _section_metrics(system: SystemScores, seed: int) -> dict[str, Any]:
@@ -249,12 +283,16 @@ def _kind_metrics(
 
 def difference(
     scores: SplitScores, system: str, other: str, measure: str, seed: int
-) -> dict[str, float | int | None]:
-    """system - other in a measure, paired over the encounters both wrote: n, mean, low, high, p."""
-    ours, theirs = scores.systems[system], scores.systems[other]
-    n = min(ours.n, theirs.n)
-    pairs = ours.values(measure)[:n], theirs.values(measure)[:n]
-    return {"n": n, **paired_difference(*pairs, seed)}
+) -> dict[str, float | int | None] | None:
+    """system - other in a measure, paired over the encounters both wrote: n, mean, low, high, p.
+
+    None where the measure has no meaning for one of them.
+    """
+    ours, theirs = (scores.systems[name].values(measure) for name in (system, other))
+    if ours is None or theirs is None:
+        return None
+    n = min(len(ours), len(theirs))
+    return {"n": n, **paired_difference(ours[:n], theirs[:n], seed)}
 
 
 def data_digest(paths: Sequence[str | os.PathLike]) -> str:

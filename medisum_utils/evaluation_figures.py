@@ -1,17 +1,53 @@
-"""The one kind of figure that 04 needs: estimates with intervals, a row each, a marker a system."""
+"""The one kind of figure that 04 needs: estimates with intervals, a row each, a marker a system.
+
+As in the tables, only systems that wrote notes of the same encounters stand side by side.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from medisum_utils import figures
+from medisum_utils.evaluation import COPY
+from medisum_utils.metrics import ROUGE_NAMES
+from medisum_utils.overview import complete_systems
+from medisum_utils.score_report import TITLES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Estimate = Mapping[str, float | None]
 SPREAD = 0.6  # of the space between two rows, shared by the systems
+
+
+def rouge_rows(entry: Mapping[str, Any]) -> dict[str, dict[str, Estimate]]:
+    """The ROUGEs of a split of `metrics.json`: by title, then by system."""
+    systems = complete_systems(entry)
+    return {
+        TITLES[name]: {system: scores[name] for system, scores in systems.items()}
+        for name in ROUGE_NAMES
+    }
+
+
+def rouge_title(split: str, entry: Mapping[str, Any]) -> str:
+    """The claim of a split's ROUGE figure: how far the fine-tuned model is from the best other."""
+    means = {name: scores["rouge1"]["mean"] for name, scores in complete_systems(entry).items()}
+    lead = means.pop("finetuned") - max(means.values())
+    where = "above" if lead > 0 else "below"
+    return f"{split}: fine-tuned {abs(lead):.2f} {where} the best baseline shown in ROUGE-1"
+
+
+def kind_rows(entry: Mapping[str, Any], rate: str) -> dict[str, dict[str, Estimate | None]]:
+    """A rate of a split by the kinds of fact in its records, then by system that writes notes."""
+    systems = {
+        name: scores["kinds"] for name, scores in complete_systems(entry).items() if name != COPY
+    }
+    return {
+        kind: {name: kinds.get(kind, {}).get(rate) for name, kinds in systems.items()}
+        for kind, rates in systems["finetuned"].items()
+        if rates["n"]
+    }
 
 
 def dots(

@@ -1,8 +1,12 @@
-"""The tables of 04: scores with their intervals, few decimals, narrow enough for the page."""
+"""The tables of 04: scores with their intervals, few decimals, narrow enough for the page.
+
+Systems stand side by side only where they wrote notes of the same encounters: a table of a split
+leaves out who wrote fewer; `overview.same_encounters` has the splits of which all wrote all.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +15,7 @@ import pandas as pd
 from medisum_utils.encounter import SECTIONS, Encounter
 from medisum_utils.evaluation import SplitScores, difference
 from medisum_utils.metrics import ROUGE_NAMES, interval
-from medisum_utils.overview import SYSTEM_NAMES
+from medisum_utils.overview import SYSTEM_NAMES, complete_systems
 from medisum_utils.score_report import TITLES
 from medisum_utils.splits import normalise
 from medisum_utils.systems import Written
@@ -21,7 +25,7 @@ FACT_TITLES = {
     "recall": "fact recall",
     "f1": "fact F1",
     "omission": "omitted",
-    "hallucination": "invented",
+    "hallucination": "hallucinated",
 }
 MEASURES = {**TITLES, **FACT_TITLES}
 N_LENGTHS = 3  # thirds of a split, by the dialogue's words
@@ -49,16 +53,15 @@ def as_html(table: pd.DataFrame) -> str:
 
 
 def results_table(splits: Mapping[str, Any]) -> pd.DataFrame:
-    """ROUGE, fact F1 and inventions of every split and system of `metrics.json`."""
+    """ROUGE, fact F1 and hallucinations of every split and system of `metrics.json`."""
     rows = {
         (split, name_of(system)): {
             "n": scores["n"],
             **{TITLES[name]: with_interval(scores[name]) for name in ROUGE_NAMES},
-            "fact F1": with_interval(scores["facts"]["f1"]),
-            "invented": with_interval(scores["facts"]["hallucination"]),
+            **_fact_cells(scores, ("f1", "hallucination")),
         }
         for split, entry in splits.items()
-        for system, scores in entry["systems"].items()
+        for system, scores in complete_systems(entry).items()
     }
     return _frame(rows, ["split", "system"])
 
@@ -66,14 +69,17 @@ def results_table(splits: Mapping[str, Any]) -> pd.DataFrame:
 def facts_table(splits: Mapping[str, Any]) -> pd.DataFrame:
     """All five fact scores of every split and system."""
     rows = {
-        (split, name_of(system)): {
-            "n": scores["n"],
-            **{FACT_TITLES[name]: with_interval(value) for name, value in scores["facts"].items()},
-        }
+        (split, name_of(system)): {"n": scores["n"], **_fact_cells(scores, FACT_TITLES)}
         for split, entry in splits.items()
-        for system, scores in entry["systems"].items()
+        for system, scores in complete_systems(entry).items()
     }
     return _frame(rows, ["split", "system"])
+
+
+def _fact_cells(scores: Mapping[str, Any], names: Iterable[str]) -> dict[str, str]:
+    """Fact scores by title; a dash where they have no meaning."""
+    facts = scores["facts"] or {}
+    return {FACT_TITLES[name]: with_interval(facts.get(name)) for name in names}
 
 
 def stemmed_table(splits: Mapping[str, Any]) -> pd.DataFrame:
@@ -83,37 +89,40 @@ def stemmed_table(splits: Mapping[str, Any]) -> pd.DataFrame:
             TITLES[name]: with_interval(scores["stemmed"][name]) for name in ROUGE_NAMES
         }
         for split, entry in splits.items()
-        for system, scores in entry["systems"].items()
+        for system, scores in complete_systems(entry).items()
         if "stemmed" in scores
     }
     return _frame(rows, ["split", "system"])
 
 
-def section_table(entry: Mapping[str, Any]) -> pd.DataFrame:
-    """One split by SOAP section: ROUGE-1, ROUGE-Lsum and fact F1 of every system."""
-    rows = {}
-    for section in [*SECTIONS, "assessment_and_plan", "other"]:
-        for system, scores in entry["systems"].items():
-            part = scores["sections"].get(section)
-            if part is None or (section == "assessment_and_plan" and _all_apart(entry)):
-                continue
-            rows[section.replace("_", " "), name_of(system)] = {
-                "notes": part["n"],
-                "lacking": part["n_missing"],
-                "ROUGE-1": with_interval(part["rouge1"]),
-                "ROUGE-Lsum": with_interval(part["rougeLsum"]),
-                **{
-                    FACT_TITLES[name]: with_interval(part.get("facts", {}).get(name))
-                    for name in ("f1", "omission", "hallucination")
-                },
-            }
+def section_table(entry: Mapping[str, Any], scores: SplitScores) -> pd.DataFrame:
+    """One split by SOAP section: ROUGE-1, ROUGE-Lsum and facts of every system that has sections.
+
+    `entry` is the split in `metrics.json`, made of `scores`. Assessment and plan stand apart where
+    no note joins them, else together: only so the rows are of the same encounters.
+    """
+    systems = {s: x["sections"] for s, x in complete_systems(entry).items() if x["sections"]}
+    apart = all(_same_notes(scores, systems, section) for section in ("assessment", "plan"))
+    left_out = ("assessment_and_plan",) if apart else ("assessment", "plan")
+    rows = {
+        (section.replace("_", " "), name_of(system)): {
+            "notes": part["n"],
+            "lacking": part["n_missing"],
+            "ROUGE-1": with_interval(part["rouge1"]),
+            "ROUGE-Lsum": with_interval(part["rougeLsum"]),
+            **_fact_cells({"facts": part.get("facts")}, ("f1", "omission", "hallucination")),
+        }
+        for section in [*SECTIONS, "assessment_and_plan", "other"]
+        for system, sections in systems.items()
+        if section not in left_out and (part := sections.get(section)) is not None
+    }
     return _frame(rows, ["section", "system"])
 
 
-def _all_apart(entry: Mapping[str, Any]) -> bool:
-    """Whether assessment and plan are scored apart, so that both together say nothing new."""
-    sections = next(iter(entry["systems"].values()))["sections"]
-    return "assessment" in sections and "plan" in sections
+def _same_notes(scores: SplitScores, systems: Iterable[str], section: str) -> bool:
+    """Whether a section is scored over the same notes of each system."""
+    parts = [(scores.systems[name].sections or {}).get(section) for name in systems]
+    return len({tuple(part.places) if part else () for part in parts}) <= 1
 
 
 def kind_table(entry: Mapping[str, Any], system: str) -> pd.DataFrame:
@@ -131,16 +140,21 @@ def kind_table(entry: Mapping[str, Any], system: str) -> pd.DataFrame:
     return _frame(rows, ["kind"])
 
 
-def difference_table(scores: Mapping[str, SplitScores], system: str, seed: int) -> pd.DataFrame:
-    """`system` minus each other one in ROUGE-1, ROUGE-Lsum and fact F1, with p, paired."""
+def difference_table(
+    scores: Mapping[str, SplitScores], system: str, seed: int, others: Sequence[str] = ()
+) -> pd.DataFrame:
+    """`system` minus each other one in ROUGE-1, ROUGE-Lsum and fact F1, with p, paired.
+
+    `others` picks some; without it all that wrote every note of the split.
+    """
     rows = {}
     for split, result in scores.items():
-        for other in (name for name in result.systems if name != system):
-            row: dict[str, Any] = {}
+        for other in others or [name for name in result.complete if name != system]:
+            row: dict[str, Any] = {"n": result.complete[other].n}
             for measure in ("rouge1", "rougeLsum", "f1"):
                 found = difference(result, system, other, measure, seed)
-                row |= {"n": found["n"], MEASURES[measure]: with_interval(found)}
-                row[f"p, {MEASURES[measure]}"] = p_text(found["p"])
+                row[MEASURES[measure]] = with_interval(found)
+                row[f"p, {MEASURES[measure]}"] = "–" if found is None else p_text(found["p"])
             rows[split, f"minus {name_of(other)}"] = row
     return _frame(rows, ["split", f"{name_of(system)} ..."])
 
@@ -189,14 +203,18 @@ def lengths_of(encounters: Sequence[Encounter]) -> list[str]:
 def group_table(
     scores: SplitScores, groups: Sequence[str], measure: str, seed: int
 ) -> pd.DataFrame:
-    """A measure of every system by group, largest group first, over the notes each wrote there."""
+    """A measure of every system by group, largest group first."""
     labels = pd.Series(groups)
     rows: dict[str, dict[str, Any]] = {}
     for group, n in labels.value_counts().items():
         row: dict[str, Any] = {"n": n}
-        for system, result in scores.systems.items():
-            values = [v for v, g in zip(result.values(measure), groups, strict=False) if g == group]
-            row[name_of(system)] = with_interval(interval(values, seed) if values else None)
+        for system, result in scores.complete.items():
+            values = result.values(measure)
+            if values is not None:
+                here = [v for v, g in zip(values, groups, strict=True) if g == group]
+                row[name_of(system)] = with_interval(interval(here, seed))
+            else:
+                row[name_of(system)] = with_interval(None)
         rows[str(group)] = row
     return _frame(rows, [MEASURES[measure]])
 
@@ -208,19 +226,21 @@ def style_table(scores: SplitScores) -> pd.DataFrame:
     stand in its dialogue.
     """
     rows = {"reference": _style(scores.references, scores.encounters)}
-    for system, result in scores.systems.items():
+    for system, result in scores.complete.items():
+        found = {name: result.values(name) for name in ("rouge1", "f1", "hallucination")}
         rows[name_of(system)] = {
             **_style(result.texts, scores.encounters),
-            "ROUGE-1": f"{np.mean(result.rouge['rouge1']):.3f}",
-            "fact F1": f"{np.mean(result.facts['f1']):.3f}",
-            "invented": f"{np.mean(result.facts['hallucination']):.3f}",
+            **{
+                MEASURES[name]: "–" if values is None else f"{np.mean(values):.3f}"
+                for name, values in found.items()
+            },
         }
     return _frame(rows, ["notes"])
 
 
 def _style(texts: Sequence[str], encounters: Sequence[Encounter]) -> dict[str, Any]:
     shares = []
-    for text, encounter in zip(texts, encounters, strict=False):
+    for text, encounter in zip(texts, encounters, strict=True):
         spoken = set(_words(encounter.dialogue_text))
         written = _words(text)
         shares += [np.mean([word in spoken for word in written])] if written else []

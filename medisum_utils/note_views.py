@@ -72,7 +72,7 @@ def side_by_side(scores: SplitScores, system: str, place: int, title: str) -> st
     style = "table-layout:fixed;width:100%;overflow-wrap:anywhere"
     said = (
         f"ROUGE-1 {result.rouge['rouge1'][place]:.2f}, fact F1 {result.facts['f1'][place]:.2f}, "
-        f"invented {result.facts['hallucination'][place]:.2f}"
+        f"hallucinated {result.facts['hallucination'][place]:.2f}"
     )
     return (
         f"<h4>{title.capitalize()}: {html.escape(encounter.id)}</h4><p>{said}</p>"
@@ -81,14 +81,15 @@ def side_by_side(scores: SplitScores, system: str, place: int, title: str) -> st
 
 
 def wrong_facts(scores: SplitScores, system: str) -> dict[str, list[tuple[str, str, str]]]:
-    """What the notes leave out and make up: "omitted" and "invented", as (id, kind, text)."""
+    """The notes' "omitted" and "hallucinated" facts, each as (id, kind, text)."""
     result = scores.systems[system]
-    found: dict[str, list[tuple[str, str, str]]] = {"omitted": [], "invented": []}
-    for note, encounter in zip(result.exact or result.checked, scores.encounters, strict=False):
-        for side in found:
-            for fact in getattr(note, side):
-                kind = getattr(fact, "kind", "statement")
-                found[side].append((encounter.id, kind, fact.text))
+    found: dict[str, list[tuple[str, str, str]]] = {"omitted": [], "hallucinated": []}
+    notes = result.checked if result.exact is None else result.exact
+    for note, encounter in zip(notes, scores.encounters[: result.n], strict=True):
+        for side, facts in (("omitted", note.omitted), ("hallucinated", note.invented)):
+            found[side] += [
+                (encounter.id, getattr(fact, "kind", "statement"), fact.text) for fact in facts
+            ]
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,15 @@ SYSTEM_NAMES = {
 }
 METRICS = {"rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L", "rougeLsum": "ROUGE-Lsum"}
 FACTS = {"f1": "fact F1", "hallucination": "hallucinated"}
+HALLUCINATED = {  # by `facts_by` of metrics.json
+    "record": (
+        "the share of the note's statements that are not in the encounter's record (kind, polarity "
+        "and wording must agree)"
+    ),
+    "statements": (
+        "the share of the note's statements that neither reference nor dialogue bears out"
+    ),
+}
 
 
 def write_index() -> Path:
@@ -42,7 +52,8 @@ def describe_profile(profile: str) -> dict[str, Any]:
     metrics_path = runs.report_dir(profile) / "metrics.json"
     evaluated = "04_eval" in manifest["steps"] and metrics_path.exists()
     metrics = json.loads(metrics_path.read_text(encoding="utf-8")) if evaluated else {}
-    columns = _columns(metrics)
+    splits = metrics.get("splits", {})
+    columns = _columns(splits)
     links = report_links(profile)
     return {
         "name": profile,
@@ -51,56 +62,90 @@ def describe_profile(profile: str) -> dict[str, Any]:
         ],
         "warnings": _warnings(profile, manifest),
         "columns": [label for _, _, label in columns],
-        "rows": _rows(metrics, columns),
+        "rows": _rows(splits, columns),
+        "same_rows": _rows(same_encounters(splits), columns),
+        "hallucinated": hallucinated(splits),
         "evaluates": "04_eval" in [step for step, _, _ in links],
         "facts": _facts(manifest, metrics),
     }
 
 
-def _columns(metrics: dict[str, Any]) -> list[tuple[str, str, str]]:
+def complete_systems(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """The systems of a split with a note for every encounter: these may stand side by side."""
+    return {name: scores for name, scores in entry["systems"].items() if scores["n"] == entry["n"]}
+
+
+def same_encounters(splits: Mapping[str, Any]) -> dict[str, Any]:
+    """By split all systems on the encounters that each of them wrote, where that is not all."""
+    return {
+        split: entry["same_encounters"]
+        for split, entry in splits.items()
+        if "same_encounters" in entry
+    }
+
+
+def listed(parts: Iterable[str]) -> str:
+    """Parts in a sentence: "a, b and c".
+
+    Raises: ValueError for no parts.
+    """
+    *first, last = parts
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def hallucinated(splits: Mapping[str, Any]) -> str:
+    """What the column "hallucinated" means for these splits, in words; empty without splits."""
+    methods = dict.fromkeys(entry["facts_by"] for entry in splits.values())
+    return "; or ".join(HALLUCINATED[method] for method in methods)
+
+
+def _columns(splits: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Group, key and label of each score that any system of any split has."""
-    systems = [
-        system
-        for split in metrics.get("splits", {}).values()
-        for system in split["systems"].values()
-    ]
+    systems = [system for entry in splits.values() for system in entry["systems"].values()]
     columns = [("", key, label) for key, label in METRICS.items()]
     columns += [("facts", key, label) for key, label in FACTS.items()]
     return [
         (group, key, label)
         for group, key, label in columns
-        if any(key in (system.get(group, {}) if group else system) for system in systems)
+        if any(_score(system, group, key) is not None for system in systems)
     ]
 
 
-def _rows(metrics: dict[str, Any], columns: list[tuple[str, str, str]]) -> list[dict[str, Any]]:
-    """One row for each split and system, baselines first."""
+def _rows(
+    splits: Mapping[str, Any], columns: Sequence[tuple[str, str, str]]
+) -> list[dict[str, Any]]:
+    """One row for each split and system that wrote all its notes, baselines first."""
     order = list(SYSTEM_NAMES)
     rows = []
-    for split, result in metrics.get("splits", {}).items():
-        systems = result["systems"]
-        known = [name for name in order if name in systems]
-        for name in known[:3] + [n for n in systems if n not in order] + known[3:]:
-            scores = systems[name]
-            cells = [
-                _cell((scores.get(group, {}) if group else scores).get(key))
-                for group, key, _ in columns
-            ]
+    for split, entry in splits.items():
+        systems = complete_systems(entry)
+        known = [name for name in order if name in systems and name != "finetuned"]
+        others = [name for name in systems if name not in order]
+        ours = [name for name in systems if name == "finetuned"]
+        for name in known + others + ours:
             rows.append(
                 {
                     "split": split,
-                    "n": result["n"],
+                    "n": systems[name]["n"],
                     "system": SYSTEM_NAMES.get(name, name),
-                    "cells": cells,
+                    "cells": [
+                        _cell(_score(systems[name], group, key)) for group, key, _ in columns
+                    ],
                     "best": name == "finetuned",
                 }
             )
     return rows
 
 
+def _score(system: Mapping[str, Any], group: str, key: str) -> dict[str, float] | None:
+    """A score of a system; None where it has no meaning."""
+    scores = system.get(group) if group else system
+    return None if scores is None else scores.get(key)
+
+
 def _cell(score: dict[str, float] | None) -> dict[str, str]:
     if score is None:
-        return {"mean": "", "range": ""}
+        return {"mean": "–", "range": ""}
     low, high = score.get("low"), score.get("high")
     shown = f"{low:.3f} to {high:.3f}" if low is not None and high is not None else ""
     return {"mean": f"{score['mean']:.3f}", "range": shown}

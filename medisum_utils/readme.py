@@ -1,69 +1,230 @@
-"""The README's results table and minutes, written from the committed run and from nothing else.
+"""The README's figures, written from `reports/published.json` and from nothing else.
 
-`python -m medisum_utils.readme` rewrites the marked parts; a test holds README and files together.
+`python -m medisum_utils.readme` (`make readme`) copies what the README needs from the newest runs
+into that record and rewrites the README's marked parts. A run alone changes neither: the README
+speaks of the runs that the maintainers published, whatever a user runs afterwards.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from medisum_utils import runs
-from medisum_utils.overview import METRICS, SYSTEM_NAMES
+from medisum_utils.overview import (
+    HALLUCINATED,
+    METRICS,
+    SYSTEM_NAMES,
+    complete_systems,
+    listed,
+    same_encounters,
+)
 
-PROFILE = "tiny"
-BLOCK = re.compile(r"(<!-- results -->\n).*?(<!-- /results -->)", re.DOTALL)
+DEFAULT, REAL = PROFILES = ("tiny", "mts")
+FACTS = ("f1", "hallucination")
+SOUGHT = {  # what a goal is about: group and key in the record, its name and unit
+    "hallucinated": ("facts", "hallucination", "hallucinated", "%"),
+    "facts": ("facts", "f1", "fact F1", ""),
+    "stemmed": ("stemmed", "rouge1", "ROUGE-1 with stemming", ""),
+}
+GOALS = (  # set before the runs: profile, measure, splits, threshold, whether it is the least
+    (DEFAULT, "hallucinated", ("test",), 0.02, False),
+    (DEFAULT, "facts", ("test_unseen",), 0.75, True),
+    (REAL, "stemmed", ("test1", "test2"), 0.30, True),
+)
 MINUTES = re.compile(r"(\| `(0[1-5]_\w+)` \|.*\| )[^|]*( \|)$", re.MULTILINE)
 
+Record = Mapping[str, Any]
 
-def percent(score: dict[str, float]) -> str:
-    """A score with its interval, in percent: "76.1 (75.0 to 77.2)"."""
+
+def record_path() -> Path:
+    """Where the published figures are kept."""
+    return runs.project_root() / "reports" / "published.json"
+
+
+def profile_record(metrics: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What the README needs of one profile's `metrics.json` and `run.json`.
+
+    Raises: ValueError for a run that lacks a step.
+    """
+    if not manifest.get("complete"):
+        raise ValueError(
+            f"expected a complete run of {manifest['profile']}, got the steps "
+            f"{', '.join(manifest['steps']) or 'none'}"
+        )
+    machine = manifest["machine"]
+    return {
+        "commit": manifest["steps"]["04_eval"]["git_commit"],
+        "finished": manifest["finished"],
+        "machine": {name: machine[name] for name in ("cpu", "n_cores", "memory_gib", "device")},
+        "seconds": manifest["seconds"],
+        "peak_memory_gib": manifest["peak_memory_gib"],
+        "step_seconds": {name: step["seconds"] for name, step in manifest["steps"].items()},
+        "splits": {name: _split_record(entry) for name, entry in metrics["splits"].items()},
+    }
+
+
+def _split_record(entry: Mapping[str, Any]) -> dict[str, Any]:
+    record = {key: entry[key] for key in ("n", "facts_by")}
+    record["systems"] = _system_records(entry["systems"])
+    if "same_encounters" in entry:
+        same = entry["same_encounters"]
+        record["same_encounters"] = {"n": same["n"], "systems": _system_records(same["systems"])}
+    if entry["facts_by"] == "record":
+        kinds = entry["systems"]["finetuned"]["kinds"]
+        f1 = {kind: rates["f1"]["mean"] for kind, rates in kinds.items() if rates["n"]}
+        weakest = min(f1, key=f1.__getitem__)
+        record["weakest_kind"] = {"kind": weakest, "n": kinds[weakest]["n"], "f1": f1[weakest]}
+    return record
+
+
+def _system_records(systems: Mapping[str, Any]) -> dict[str, Any]:
+    records = {}
+    for name, scores in systems.items():
+        facts = scores["facts"]
+        records[name] = {"n": scores["n"], **{rouge: scores[rouge] for rouge in METRICS}}
+        records[name]["facts"] = None if facts is None else {fact: facts[fact] for fact in FACTS}
+        if "stemmed" in scores:
+            records[name]["stemmed"] = {"rouge1": scores["stemmed"]["rouge1"]}
+    return records
+
+
+def percent(score: Mapping[str, float | None] | None) -> str:
+    """A score with its interval, in percent: "76.1 (75.0 to 77.2)"; a dash for none."""
+    if score is None:
+        return "–"
+    if score["low"] is None:
+        return f"{100 * score['mean']:.1f}"
     mean, low, high = (100 * score[name] for name in ("mean", "low", "high"))
     return f"{mean:.1f} ({low:.1f} to {high:.1f})"
 
 
-def results_table(metrics: dict[str, Any]) -> str:
-    """The Markdown table of all splits and systems, baselines first."""
+def results_table(splits: Mapping[str, Any]) -> str:
+    """The Markdown table of all splits and systems that wrote all notes, baselines first."""
     lines = [
         f"| split | system | {' | '.join(METRICS.values())} | fact F1 | hallucinated |",
-        "| --- | --- |" + " --- |" * (len(METRICS) + 2),
+        "| --- | --- |" + " --- |" * (len(METRICS) + len(FACTS)),
     ]
-    for split, entry in metrics["splits"].items():
-        for system, label in SYSTEM_NAMES.items():
-            scores = entry["systems"][system]
-            cells = [percent(scores[name]) for name in METRICS]
-            cells += [percent(scores["facts"][name]) for name in ("f1", "hallucination")]
-            own_n = f" (first {scores['n']})" if scores["n"] != entry["n"] else ""
-            lines.append(f"| {split} (n = {entry['n']}) | {label}{own_n} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+    for split, entry in splits.items():
+        systems = complete_systems(entry)
+        for system in (name for name in SYSTEM_NAMES if name in systems):
+            scores, facts = systems[system], systems[system]["facts"] or {}
+            cells = [scores[name] for name in METRICS] + [facts.get(name) for name in FACTS]
+            where = f"{split} (n = {scores['n']})"
+            shown = " | ".join(map(percent, cells))
+            lines.append(f"| {where} | {SYSTEM_NAMES[system]} | {shown} |")
+    return "\n".join(lines)
 
 
-def filled(readme: str, metrics: dict[str, Any], manifest: dict[str, Any]) -> str:
-    """The README's text with table and minutes of this run.
+def results(record: Record) -> str:
+    """The README's tables and what they were measured by and on."""
+    splits = record[DEFAULT]["splits"]
+    parts = [_origin(record[DEFAULT]), results_table(splits)]
+    same = same_encounters(splits)
+    if same:
+        parts += ["All systems on the first encounters, which each of them wrote:"]
+        parts += [results_table(same)]
+    return "\n\n".join(parts)
 
-    Raises: ValueError if the marks are missing.
+
+def _origin(run: Record) -> str:
+    commit, date = run["commit"][:7], run["finished"].partition("T")[0]
+    machine = run["machine"]
+    where = f"{machine['n_cores']} cores ({machine['cpu']})".replace("(R)", "")
+    where = where if machine["device"] == "cpu" else f"{machine['device']} and {where}"
+    said = (
+        f"Profile `{DEFAULT}`, commit {commit}, {date}, {run['seconds'] / 60:.1f} minutes and "
+        f"{run['peak_memory_gib']:.1f} GiB on {where}. *Hallucinated* is {HALLUCINATED['record']}."
+    )
+    if any(entry["systems"]["copy"]["facts"] is None for entry in run["splits"].values()):
+        said += " A copied dialogue cannot be read as a note, hence its dashes."
+    return said
+
+
+def findings(record: Record) -> str:
+    """The paragraph below the tables: where it fails, real talk, and the goals."""
+    weakest = {split: entry["weakest_kind"] for split, entry in record[DEFAULT]["splits"].items()}
+    weak = [
+        f"*{kind['kind']}* on `{split}` (fact F1 {100 * kind['f1']:.1f}, {kind['n']} facts)"
+        for split, kind in weakest.items()
+    ]
+    real = record[REAL]["splits"]
+    ours, copied = (
+        [entry["systems"][name] for entry in real.values()] for name in ("finetuned", "copy")
+    )
+    wrong = [scores["facts"]["hallucination"]["mean"] for scores in ours]
+    return (
+        f"The fine-tuned model is weakest in {listed(weak)}. On real talk (profile `{REAL}`, "
+        f"{listed(f'`{split}`' for split in real)}) ROUGE-1 with "
+        f"stemming is {_means(ours)}, where copying the dialogue has {_means(copied)}; neither "
+        f"reference nor dialogue bears out {_percents(wrong, '%')} of its statements. "
+        f"{_goals(record)}"
+    )
+
+
+def _goals(record: Record) -> str:
+    """The goals that were set before, and whether the published runs met them."""
+    parts = []
+    for profile, measure, splits, goal, at_least in GOALS:
+        scores = [record[profile]["splits"][split]["systems"]["finetuned"] for split in splits]
+        group, key, name, unit = SOUGHT[measure]
+        means = [each[group][key]["mean"] for each in scores]
+        met = all(mean >= goal if at_least else mean <= goal for mean in means)
+        bound = "at least" if at_least else "at most"
+        where = listed(f"`{split}`" for split in splits)
+        verdict = "met" if met else "missed"
+        parts.append(
+            f"{bound} {100 * goal:.0f}{unit} {name} on {where} "
+            f"({verdict}: {_percents(means, unit)})"
+        )
+    return f"The goals were {listed(parts)}."
+
+
+def _means(systems: Sequence[Mapping[str, Any]]) -> str:
+    return _percents([scores["stemmed"]["rouge1"]["mean"] for scores in systems])
+
+
+def _percents(means: Sequence[float], unit: str = "") -> str:
+    return listed(f"{100 * mean:.1f}{unit}" for mean in means)
+
+
+def filled(readme: str, record: Record) -> str:
+    """The README's text with the marked parts and the minutes of the record.
+
+    Raises: ValueError if a mark is missing.
     """
-    if not BLOCK.search(readme):
-        raise ValueError("expected <!-- results --> and <!-- /results --> in the README, got none")
-    table = results_table(metrics)
-    readme = BLOCK.sub(lambda match: match[1] + table + match[2], readme)
+    for name, text in {"results": results(record), "findings": findings(record)}.items():
+        block = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+        if not block.search(readme):
+            raise ValueError(
+                f"expected <!-- {name} --> and <!-- /{name} --> in the README, got none"
+            )
+        readme = block.sub(lambda match, text=text: f"{match[1]}{text}\n{match[2]}", readme)
 
     def minutes(match: re.Match) -> str:
-        seconds = manifest["steps"][match[2]]["seconds"]
+        seconds = record[DEFAULT]["step_seconds"][match[2]]
         return f"{match[1]}{seconds / 60:.1f}{match[3]}"
 
     return MINUTES.sub(minutes, readme)
 
 
 def main() -> None:
-    """Rewrites README.md."""
-    path = runs.project_root() / "README.md"
-    folder = runs.report_dir(PROFILE)
-    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    text = filled(path.read_text(encoding="utf-8"), metrics, runs.read_manifest(PROFILE))
-    Path(path).write_text(text, encoding="utf-8")
+    """Renews the record from the newest runs, then README.md from the record.
+
+    Raises: FileNotFoundError or ValueError for a profile without a complete run.
+    """
+    record = {}
+    for profile in PROFILES:
+        metrics = runs.require(runs.report_dir(profile) / "metrics.json", "04_eval")
+        read = json.loads(metrics.read_text(encoding="utf-8"))
+        record[profile] = profile_record(read, runs.read_manifest(profile))
+    readme = runs.project_root() / "README.md"
+    text = filled(readme.read_text(encoding="utf-8"), record)
+    runs.write_json(record_path(), record)
+    readme.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

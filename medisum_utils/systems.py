@@ -13,21 +13,18 @@ import hashlib
 import json
 import os
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from medisum_utils import runs
+from medisum_utils import runs, variety
 from medisum_utils.decoding import Decoding
 from medisum_utils.encounter import Encounter
 from medisum_utils.generation import Generated, generate_notes
-from medisum_utils.hub import find_base
 from medisum_utils.model import (
     ADAPTER_FILES,
+    base_digest,
     load_base,
     load_tokenizer,
     merge,
@@ -35,10 +32,8 @@ from medisum_utils.model import (
     require_adapter,
 )
 from medisum_utils.prompt import PROMPT_FILE, Renderer
-from medisum_utils.splits import normalise
 
 if TYPE_CHECKING:
-    from scipy.sparse import csr_matrix
     from transformers import PreTrainedModel
 
 MODEL_SYSTEMS = ("base", "finetuned")
@@ -93,42 +88,10 @@ def nearest_notes(
 ) -> tuple[list[str], list[float]]:
     """For each encounter the note of the most similar training dialogue, and their cosine.
 
-    Words are lower-case without punctuation; the weight of one is (1 + log tf) times
-    (1 + log((1 + n) / (1 + df))), with its document frequency df in the n training dialogues. The
-    first of equals wins.
-
-    Raises: ValueError without training encounters.
-    Source: scikit-learn's TfidfVectorizer(sublinear_tf=True), whose weights these are.
+    Raises: ValueError without training encounters; see `variety.nearest`.
     """
-    if not train:
-        raise ValueError("expected training encounters to take notes from, got none")
-    words = [normalise(encounter.dialogue_text).split() for encounter in train]
-    columns = {word: i for i, word in enumerate(dict.fromkeys(w for text in words for w in text))}
-    found = np.bincount([columns[w] for text in words for w in set(text)], minlength=len(columns))
-    rarity = np.log((1 + len(train)) / (1 + found)) + 1.0
-    asked = [normalise(encounter.dialogue_text).split() for encounter in encounters]
-    cosine = _tf_idf(asked, columns, rarity) @ _tf_idf(words, columns, rarity).T
-    best = np.asarray(cosine.argmax(axis=1)).ravel()
-    similarity = [float(cosine[i, j]) for i, j in enumerate(best)]
-    return [train[j].note_text for j in best], similarity
-
-
-def _tf_idf(
-    texts: Sequence[Sequence[str]], columns: Mapping[str, int], rarity: np.ndarray
-) -> csr_matrix:
-    """Rows of length 1, (texts, words of the training dialogues); other words are left out."""
-    from scipy.sparse import csr_matrix
-
-    values: list[float] = []
-    places: list[int] = []
-    ends = [0]
-    for text in texts:
-        counts = {columns[word]: n for word, n in Counter(text).items() if word in columns}
-        row = np.array([(1 + np.log(n)) * rarity[j] for j, n in counts.items()])
-        values += (row / np.linalg.norm(row)).tolist() if row.size else []
-        places += counts
-        ends.append(len(places))
-    return csr_matrix((values, places, ends), shape=(len(texts), len(columns)))
+    found = variety.nearest(train, encounters)
+    return variety.nearest_notes(train, found), found.cosine.tolist()
 
 
 class ModelSystem:
@@ -209,20 +172,6 @@ class ModelSystem:
             "versions": {name: installed.get(name) for name in _PACKAGES},
             "code": {name: runs.sha256_file(Path(__file__).with_name(name)) for name in _CODE},
         }
-
-
-def base_digest(base: str) -> str:
-    """The SHA-256 over a local base's configuration, weights and tokenizer; of a hub's, its name.
-
-    Raises: see `find_base`.
-    """
-    folder = Path(find_base(base))
-    if not folder.is_dir():
-        return base
-    names = ("config.json", "tokenizer.json", "*.safetensors")
-    files = sorted(path for name in names for path in folder.glob(name))
-    lines = "".join(f"{runs.sha256_file(path)}  {path.name}\n" for path in files)
-    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def keep_written(path: Path, key: Mapping[str, Any], ids: Sequence[str], written: Written) -> None:

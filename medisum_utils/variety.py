@@ -19,6 +19,7 @@ from rouge_score.tokenize import tokenize
 
 from medisum_utils.encounter import Encounter
 from medisum_utils.metrics import rouge_scores
+from medisum_utils.scored_texts import scored_notes, scored_references
 
 if TYPE_CHECKING:
     import numpy
@@ -199,12 +200,20 @@ def _weighted(counts: scipy.sparse.csr_matrix, weights: numpy.ndarray) -> scipy.
     return diags_array(1 / numpy.where(norms > 0, norms, 1)) @ matrix
 
 
+def nearest_notes(train: Sequence[Encounter], found: Nearest) -> list[str]:
+    """The note of each query's nearest training dialogue, with its headers."""
+    return [train[i].note_text for i in found.index]
+
+
 def nearest_note_rouge1(
     train: Sequence[Encounter], queries: Sequence[Encounter], found: Nearest
 ) -> list[float]:
-    """ROUGE-1 F1 in 0 to 1 of the nearest training note, taken as if it were the query's note."""
-    references = [query.note_text for query in queries]
-    return rouge_scores(references, [train[i].note_text for i in found.index])["rouge1"]
+    """ROUGE-1 F1 in 0 to 1 of the nearest training note, taken as if it were the query's note.
+
+    Scored as 04 scores it: where every note is one section, without header lines.
+    """
+    notes = scored_notes(queries, nearest_notes(train, found))
+    return rouge_scores(scored_references(queries), notes)["rouge1"]
 
 
 def variety(

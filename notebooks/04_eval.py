@@ -46,15 +46,16 @@ from medisum_utils import (
     calibration,
     evaluation,
     evaluation_figures,
+    evaluation_text,
     figures,
     note_views,
+    overview,
     published,
     runs,
     systems,
 )
 from medisum_utils import evaluation_tables as tables
 from medisum_utils.encounter import read_jsonl
-from medisum_utils.metrics import interval
 from medisum_utils.quiet import silence_clutter
 from medisum_utils.serving.writer import trained_base
 
@@ -171,9 +172,14 @@ for name in names:
 # ROUGE is the F1 of each note without stemming, over the whole note, then the mean. Intervals are
 # 95% by bootstrap over encounters (BCa, 9,999 resamples). Everything goes into `metrics.json` as
 # fractions; its form is held by `medisum_utils/metrics_schema.json`.
+#
+# Systems are compared on the same encounters alone: where one wrote fewer notes than there are
+# encounters, all are scored once more on those that every one of them wrote.
 
 # %%
 scores = {name: evaluation.score_split(encounters[name], notes[name]) for name in names}
+found = {name: evaluation.same_encounters(scores[name]) for name in names}
+same = {name: part for name, part in found.items() if part is not None}
 metrics = {
     "profile": profile,
     "model": base,
@@ -182,7 +188,9 @@ metrics = {
     "data_sha256": evaluation.data_digest(list(paths.values())),
     "seed": seed,
     "splits": {
-        name: evaluation.split_metrics(scores[name], runs.sha256_file(paths[name]), seed)
+        name: evaluation.split_metrics(
+            scores[name], same.get(name), runs.sha256_file(paths[name]), seed
+        )
         for name in names
     },
 }
@@ -196,42 +204,20 @@ for name in names:
 
 # %%
 first = names[0]
-found = metrics["splits"][first]["systems"]
-ours, facts = found["finetuned"], found["finetuned"]["facts"]
-gains = {
-    other: evaluation.difference(scores[first], "finetuned", other, "rouge1", seed)
-    for other in ("copy", "nearest", "base")
-}
-best = max(gains, key=lambda other: found[other]["rouge1"]["mean"])
-verdict = {1: "better than", -1: "worse than", 0: "not to be told from"}
-
-
-def compare(other):
-    """Better, worse or neither, by the interval of the paired difference."""
-    gap = gains[other]
-    clear = gap["low"] is not None and gap["low"] * gap["high"] > 0
-    sign = int(np.sign(gap["mean"])) if clear else 0
-    return f"{verdict[sign]} {tables.name_of(other)} ({found[other]['rouge1']['mean']:.3f})"
-
-
-answer.update(
-    Markdown(
-        f"**On {ours['n']} held-out encounters of `{first}` the fine-tuned model reaches ROUGE-1 "
-        f"{ours['rouge1']['mean']:.3f}**, {', '.join(map(compare, gains))}; **its fact F1 is "
-        f"{facts['f1']['mean']:.2f}**: it leaves out {facts['omission']['mean']:.1%} of the "
-        f"facts, and {facts['hallucination']['mean']:.1%} of what it writes is made up. The "
-        f"strongest baseline by ROUGE-1 is {tables.name_of(best)}, with fact F1 "
-        f"{found[best]['facts']['f1']['mean']:.2f}."
-    )
-)
+answer.update(Markdown(evaluation_text.answer(first, scores[first], same.get(first), seed)))
 
 # %% [markdown]
 # ## Results
 #
-# Baselines first; below each mean its 95% interval.
+# Baselines first; below each mean its 95% interval. A dash stands where a measure has no meaning. A
+# system that wrote notes of the first encounters alone stands in the second table, where all have
+# the same ones.
 
 # %%
 display(HTML(tables.as_html(tables.results_table(metrics["splits"]))))
+if same:
+    beside = tables.results_table(overview.same_encounters(metrics["splits"]))
+    display(Markdown(evaluation_text.first_encounters(same)), HTML(tables.as_html(beside)))
 
 # %% [markdown]
 # The same as a figure. Each split has its own axes; a system is clearly better than another where
@@ -242,17 +228,9 @@ called = {system: tables.name_of(system) for system in systems.SYSTEMS}
 height = 1.0 + 2.2 * len(names)
 fig, axes = plt.subplots(len(names), 1, figsize=(7.2, height), sharex=True, squeeze=False)
 for ax, name in zip(axes[:, 0], names, strict=True):
-    here = metrics["splits"][name]["systems"]
-    rows = {
-        title: {system: here[system][rouge] for system in here}
-        for rouge, title in tables.TITLES.items()
-    }
-    evaluation_figures.dots(ax, rows, called)
-    lead = here["finetuned"]["rouge1"]["mean"] - max(
-        here[other]["rouge1"]["mean"] for other in gains
-    )
-    where = "above" if lead > 0 else "below"
-    ax.set_title(f"{name}: fine-tuned {abs(lead):.2f} {where} the best baseline in ROUGE-1")
+    entry = metrics["splits"][name]
+    evaluation_figures.dots(ax, evaluation_figures.rouge_rows(entry), called)
+    ax.set_title(evaluation_figures.rouge_title(name, entry))
 axes[-1, 0].set(xlabel="mean F1 over the notes (fraction), with 95% interval", xlim=(0, 1))
 evaluation_figures.legend_below(axes[0, 0], len(called))
 figure_paths = [figures.save(fig, profile, "04_rouge")]
@@ -263,6 +241,8 @@ figure_paths = [figures.save(fig, profile, "04_rouge")]
 
 # %%
 display(HTML(tables.as_html(tables.difference_table(scores, "finetuned", seed))))
+if same:
+    display(HTML(tables.as_html(tables.difference_table(same, "finetuned", seed, ["base"]))))
 
 # %%
 stemmed = tables.stemmed_table(metrics["splits"])
@@ -282,12 +262,12 @@ else:
 # ## Section by section
 #
 # A section is scored over the notes whose reference has it; one that lacks it scores 0. *lacking*
-# counts those. A dialogue has no sections, so that a copy of it stands under the first.
+# counts those. A dialogue has no sections: its copy is in this table only where each note is one.
 
 # %%
 for name in names:
     display(Markdown(f"**`{name}`**"))
-    display(HTML(tables.as_html(tables.section_table(metrics["splits"][name]))))
+    display(HTML(tables.as_html(tables.section_table(metrics["splits"][name], scores[name]))))
 
 # %% [markdown]
 # ## Facts
@@ -296,20 +276,7 @@ for name in names:
 # checked as well.
 
 # %%
-if known:
-    method = (
-        "The facts of these encounters are known by construction: a note is read with the grammar "
-        "that wrote the references, and a fact is right only if its kind, section and wording "
-        "agree. A line outside that grammar, such as a line of dialogue, counts as one invention, "
-        "true or not: this judges notes, and says little of a copied dialogue."
-    )
-else:
-    method = (
-        "The facts of real notes are not known: reference, note and dialogue are cut into "
-        "statements, and each of the note's is held against the other two. An invention is what "
-        "neither reference nor dialogue bears out; how far people agree with that stands below."
-    )
-display(Markdown(method))
+display(Markdown(evaluation_text.HOW_FACTS_ARE_CHECKED[known]))
 display(HTML(tables.as_html(tables.facts_table(metrics["splits"]))))
 
 # %% [markdown]
@@ -328,19 +295,13 @@ for name in names:
 rate, rate_title = ("f1", "fact F1") if known else ("omission", "share of spoken facts left out")
 fig, axes = plt.subplots(1, len(names), figsize=(7.2, 5.2 if known else 3.0), sharey=True)
 for ax, name in zip(np.atleast_1d(axes), names, strict=True):
-    here = metrics["splits"][name]["systems"]
-    kinds = {kind: rates[rate] for kind, rates in here["finetuned"]["kinds"].items() if rates["n"]}
-    rows = {
-        kind: {
-            system: here[system]["kinds"].get(kind, {}).get(rate) for system in systems.SYSTEMS[1:]
-        }
-        for kind in kinds
-    }
+    rows = evaluation_figures.kind_rows(metrics["splits"][name], rate)
     evaluation_figures.dots(ax, rows, called)
-    worst = (min if known else max)(kinds, key=lambda kind: kinds[kind]["mean"])
-    ax.set_title(f"{name}: weakest in\n{worst} ({kinds[worst]['mean']:.2f})")
+    kinds = {kind: estimates["finetuned"]["mean"] for kind, estimates in rows.items()}
+    worst = (min if known else max)(kinds, key=kinds.get)
+    ax.set_title(f"{name}: weakest in\n{worst} ({kinds[worst]:.2f})")
     ax.set(xlabel=f"{rate_title}, 95% interval", xlim=(-0.02, 1.02))
-evaluation_figures.legend_below(ax, 3)
+evaluation_figures.legend_below(ax, len(ax.get_legend_handles_labels()[1]))
 figure_paths.append(figures.save(fig, profile, "04_facts_by_kind"))
 
 # %% [markdown]
@@ -383,22 +344,11 @@ for name in names:
 # %%
 altered = [note_views.altered(text) for text in scores[first].references]
 probe = evaluation.score_split(encounters[first], {"altered": altered}).systems["altered"]
-probe_rouge, probe_f1 = (interval(probe.values(m), seed)["mean"] for m in ("rouge1", "f1"))
-copy, nearest = found["copy"], found["nearest"]
-display(
-    Markdown(
-        f"On `{first}` the altered references keep ROUGE-1 **{probe_rouge:.3f}**, while their "
-        f"fact F1 falls to **{probe_f1:.2f}**. The copied dialogue, which holds every fact and is "
-        f"no note, gets ROUGE-1 {copy['rouge1']['mean']:.3f} and fact F1 "
-        f"{copy['facts']['f1']['mean']:.2f}; the nearest note, which is about somebody else, "
-        f"{nearest['rouge1']['mean']:.3f} and {nearest['facts']['f1']['mean']:.2f}, although "
-        f"its dialogue is as like this one as training has (mean cosine "
-        f"{np.mean(likeness[first]):.2f})."
-    )
-)
+cosine = float(np.mean(likeness[first]))
+display(Markdown(evaluation_text.judges_tested(first, scores[first], probe, cosine)))
 
 # %% [markdown]
-# ## What it leaves out, what it makes up
+# ## What it omits, what it hallucinates
 
 # %%
 for name in names:
@@ -440,7 +390,7 @@ else:
 mirror = published.corpora_folder()
 aci = [name for name in names if published.is_aci_test1(encounters[name])]
 for name in aci if mirror else []:
-    own = {called[system]: texts for system, texts in notes[name].items()}
+    own = {called[system]: notes[name][system] for system in scores[name].complete}
     display(published.published_table(mirror, encounters[name], own, seed).round(2))
 if not (aci and mirror):
     why = "the corpora's folder is not set" if aci else "none of these splits is that test"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from html import unescape
 from pathlib import Path
 
 import nbformat
@@ -130,24 +131,31 @@ def score(mean: float) -> dict[str, float]:
 
 def test_the_overview_shows_what_the_files_say(html: str, project: Path) -> None:
     runs.start("04_eval", "p", {}).finish()
-    metrics = {
-        "model": "models/a-base",
-        "splits": {
-            "test": {
-                "n": 217,
-                "systems": {
-                    "finetuned": {"rouge1": score(0.8123), "facts": {"f1": score(0.7)}},
-                    "copy": {"rouge1": score(0.3)},
-                },
-            }
-        },
+    ours = {"n": 217, "rouge1": score(0.8123), "facts": {"f1": score(0.7)}}
+    copied = {"n": 217, "rouge1": score(0.3), "facts": None}
+    base = {"n": 31, "rouge1": score(0.4444), "facts": {"f1": score(0.1)}}
+    entry = {
+        "n": 217,
+        "facts_by": "record",
+        "systems": {"finetuned": ours, "copy": copied, "base": base},
     }
-    runs.write_json(runs.report_dir("p") / "metrics.json", metrics)
+    metrics = {"model": "models/a-base", "splits": {"test": entry}}
+    path = runs.report_dir("p") / "metrics.json"
+    runs.write_json(path, metrics)
     index = overview.write_index().read_text()
     assert outside_addresses(index) == []
     for shown in ("217", "0.812", "0.802 to 0.822", "0.700", "models/a-base", "p/01_data.html"):
         assert shown in index, shown
     assert index.index("dialogue copied") < index.index("fine-tuned</td>")  # baselines first
+    assert index.count("<td>–</td>") == 1  # the copy's fact F1
+    assert "not in the encounter's record" in unescape(index)
+    assert "0.444" not in index  # the base wrote others' encounters in part
+    first = {name: found | {"n": 31} for name, found in entry["systems"].items()}
+    entry["same_encounters"] = {"n": 31, "systems": first}
+    runs.write_json(path, metrics)
+    index = overview.write_index().read_text()
+    assert index.index("the first encounters") < index.index("0.444")
+    assert index.count("<td>31</td>") == 3
 
 
 def test_the_overview_shows_no_score_of_an_evaluation_that_did_not_complete(

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from pathlib import Path
 
 import pandas
 import pytest
 
-from medisum_utils import variety
+from medisum_utils import evaluation, systems, variety
 from medisum_utils.encounter import Encounter, NoteSection, Turn
+from medisum_utils.synthesis.encounters import generate
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def encounter(said: str, note: str = "", id: str = "a") -> Encounter:
@@ -114,9 +119,46 @@ def test_a_copied_note_scores_one() -> None:
     train = [encounter("knee", "Rest."), encounter("ear", "Ear drops twice daily.")]
     queries = [encounter("ear", "Ear drops twice daily."), encounter("knee", "Surgery.")]
     found = variety.nearest(train, queries)
-    first, second = variety.nearest_note_rouge1(train, queries, found)
-    assert first == 1.0
-    assert second == pytest.approx(0.5)  # "plan" of the header is all that agrees
+    assert variety.nearest_note_rouge1(train, queries, found) == [1.0, 0.0]  # "Plan" is no word
+
+
+def test_a_soap_note_is_scored_with_its_headers() -> None:
+    def visit(note: str) -> Encounter:
+        parts = NoteSection("Assessment", "assessment", note), NoteSection("Plan", "plan", "Rest.")
+        return dataclasses.replace(encounter("knee"), note=parts)
+
+    train, queries = [visit("Sprain.")], [visit("Fracture.")]
+    found = variety.nearest(train, queries)
+    # Assessment, Plan and Rest agree, one word of four does not
+    assert variety.nearest_note_rouge1(train, queries, found) == [pytest.approx(0.75)]
+
+
+def corpus_like(i: int) -> Encounter:
+    """A visit as MTS-Dialog has them: one section under a corpus header."""
+    return encounter(f"any pain\nin knee {i} and {i % 3}", f"Pain in knee {i}.", id=str(i))
+
+
+@pytest.mark.parametrize("kind", ["generated", "one section"])
+def test_01_and_04_show_the_same_nearest_note(kind: str) -> None:
+    """Each by the calls of its own notebook, which are looked up here too."""
+    if kind == "generated":
+        train, test = (list(generate(n, seed=5, split=s)) for n, s in ((40, "train"), (9, "test")))
+    else:
+        train, test = [corpus_like(i) for i in range(20)], [corpus_like(i) for i in range(50, 57)]
+    found = variety.nearest(train, test)
+    in_01 = variety.nearest_note_rouge1(train, test, found)
+    notes, cosine = systems.nearest_notes(train, test)
+    in_04 = evaluation.score_split(test, {"nearest": notes}).systems["nearest"].rouge["rouge1"]
+    assert in_01 == in_04
+    assert 0 < sum(in_01) < len(in_01)
+    assert found.cosine.tolist() == cosine
+    calls = {
+        "01_data": ("variety.nearest(", "variety.nearest_note_rouge1("),
+        "04_eval": ("systems.nearest_notes(", "evaluation.score_split("),
+    }
+    for notebook, expected in calls.items():
+        code = (ROOT / "notebooks" / f"{notebook}.py").read_text(encoding="utf-8")
+        assert all(call in code for call in expected), notebook
 
 
 def test_a_row_of_the_table_has_every_measure() -> None:
