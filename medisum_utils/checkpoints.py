@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 LOG_FILE = "train_log.jsonl"
 
+# What `save_adapter` writes, the record last.
+ADAPTER_AND_BESIDE = (*ADAPTER_FILES, PROMPT_FILE, LOG_FILE, RECORD_FILE)
+
 _STATE = "trainer_state.json"  # written last
 _TORCH_FILES = ("optimizer.pt", "scheduler.pt", "rng_state.pth", "training_args.bin")
 
@@ -202,7 +205,6 @@ def save_adapter(
     lines = (json.dumps(entry) + "\n" for entry in log)
     (partial / LOG_FILE).write_text("".join(lines), encoding="utf-8")
     write_record(partial, with_adapter(record, partial))
-    names = (*ADAPTER_FILES, PROMPT_FILE, LOG_FILE, RECORD_FILE)
-    written = [(partial / name).replace(folder / name) for name in names]
+    written = [(partial / name).replace(folder / name) for name in ADAPTER_AND_BESIDE]
     partial.rmdir()
     return written

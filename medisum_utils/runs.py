@@ -191,6 +191,16 @@ class Step:
             self.staged.append(path)
         return staging.stage(self.name, path)
 
+    def read_base(self, base: str, digest: str) -> None:
+        """Notes the base model that this step reads, by its name and `model.base_digest`.
+
+        Raises: chain.BrokenChain where an earlier step read another one under this name.
+        """
+        inputs = {f"base model {shown_path(base)}": digest}
+        entries = read_manifest(self.profile)["steps"]
+        chain.check_chain(self.profile, self.name, inputs, entries)
+        self.inputs |= inputs
+
     def finish(
         self, outputs: Iterable[PathLike] = (), obsolete: Iterable[PathLike] = (), **figures: Any
     ) -> dict[str, Any]:
@@ -235,13 +245,10 @@ def start(
     profile: str,
     parameters: Mapping[str, Any],
     inputs: Sequence[PathLike] = (),
-    *,
-    base: tuple[str, str] | None = None,
 ) -> Step:
     """Begins a step: hashes its inputs and makes sure that they are what earlier steps wrote.
 
-    `base` is the base model's name and digest where the step reads its weights. What an earlier
-    run of this step left staged is discarded.
+    What an earlier run of this step left staged is discarded.
 
     Raises: FileNotFoundError for an input that does not exist; chain.BrokenChain for one that is
     not what the step before wrote.
@@ -250,8 +257,6 @@ def start(
     if missing:
         raise FileNotFoundError(f"{name} reads {' and '.join(missing)}, which is missing")
     hashes = _hashes(inputs)
-    if base:
-        hashes[f"base model {shown_path(base[0])}"] = base[1]
     folders = (processed_dir(profile), adapter_dir(profile), report_dir(profile))
     prefixes = tuple(f"{shown_path(folder)}/" for folder in folders)
     own = {path for path in hashes if path.startswith(prefixes)}

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from trl import SFTConfig, SFTTrainer
 
 WINDOW, BLOCK = 320, 16  # examples; see `in_turn`
+BF16_PADDING = 64  # tokens; see `padding_for`
 IGNORED = -100  # the label of a token that is not supervised, as in torch's cross entropy
 
 
@@ -91,6 +92,15 @@ def default_sft_config(output_dir: str | os.PathLike, device: str, **choices: An
         "dataloader_pin_memory": device != "cpu",
     }
     return SFTConfig(output_dir=str(output_dir), **{**ours, **choices})
+
+
+def padding_for(bf16: bool, device: str) -> int | None:
+    """The number of tokens to whose multiples batches are padded, None for their own lengths.
+
+    On a CPU, bfloat16 products are compiled anew for each new length of a batch, and each of these
+    kernels keeps its memory; a few lengths need few kernels. Padding changes no loss.
+    """
+    return BF16_PADDING if bf16 and device == "cpu" else None
 
 
 def check_supervision(

@@ -47,9 +47,7 @@ def describe(base: str, processed: str | os.PathLike, settings: Mapping[str, Any
     return {
         "base": base,
         "base_sha256": base_digest(base),
-        "prompt_sha256": sha256_file(
-            require(Path(processed) / "rendered" / PROMPT_FILE, "02_format")
-        ),
+        "prompt_sha256": sha256_file(_required(processed, f"rendered/{PROMPT_FILE}", "02_format")),
         "data": data_digests(processed),
         "settings": dict(settings),
         "versions": {name: installed[name] for name in _PACKAGES if name in installed},
@@ -70,7 +68,12 @@ def data_digests(processed: str | os.PathLike) -> dict[str, str]:
     folder = resolve(processed)
     if (folder / "rendered" / "auxiliary.jsonl").exists():
         made_by["rendered/auxiliary.jsonl"] = "02_format"
-    return {name: sha256_file(require(folder / name, step)) for name, step in made_by.items()}
+    return {name: sha256_file(_required(folder, name, step)) for name, step in made_by.items()}
+
+
+def _required(folder: str | os.PathLike, name: str, made_by: str) -> Path:
+    """A file of a profile's folder, which is named after the profile."""
+    return require(Path(folder) / name, made_by, Path(folder).name)
 
 
 def write_record(folder: str | os.PathLike, record: Mapping[str, Any]) -> Path:
@@ -89,7 +92,7 @@ def read_record(folder: str | os.PathLike) -> dict[str, Any]:
 
     Raises: FileNotFoundError that says which notebook makes it; ValueError for a broken one.
     """
-    path = require(resolve(folder) / RECORD_FILE, _NOTEBOOK)
+    path = _required(resolve(folder), RECORD_FILE, _NOTEBOOK)
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -150,7 +153,7 @@ def check_adapter(
     record = read_record(folder)
     there = with_adapter(record, folder)
     found = {name: there[field] for field, name in _ADAPTER_FIELDS.items()}
-    found[PROMPT_FILE] = sha256_file(require(folder / PROMPT_FILE, _NOTEBOOK))
+    found[PROMPT_FILE] = sha256_file(_required(folder, PROMPT_FILE, _NOTEBOOK))
     expected = {name: record.get(field) for field, name in _ADAPTER_FIELDS.items()}
     expected[PROMPT_FILE] = record["prompt_sha256"]
     changed = [name for name in found if found[name] != expected[name]]

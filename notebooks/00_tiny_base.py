@@ -124,10 +124,10 @@ if train:
 # %%
 folder = runs.adapter_dir(profile) / "model" if train else runs.resolve(base_model)
 inputs = [folder / name for name in (records.WEIGHTS, records.LOG, records.RECORD)]
-inputs = [runs.require(path, "00_tiny_base") for path in inputs]
+inputs = [runs.require(path, "00_tiny_base", profile) for path in inputs]
 parameters = {"seed": seed, "train": train, "recipe": recipe, "n_rows": n_rows, "length": length}
 parameters |= {"n_notes": n_notes, "max_new_tokens": max_new_tokens, "instruction": instruction}
-step = runs.start("00_tiny_base", profile, parameters, inputs)
+step = runs.start("00_tiny_base", profile, parameters, [] if train else inputs)
 told = json.loads(inputs[2].read_text(encoding="utf-8"))
 log = pd.DataFrame(records.read_log(inputs[1]))
 settings, corpus = told["settings"], told["corpus"]
@@ -276,7 +276,7 @@ ax.set_ylabel("loss (nats a weighted token)")
 ax.set_ylim(bottom=0)
 title = f"From {log['loss'].iloc[0]:.1f} to {log['loss'].iloc[-1]:.2f}: a new task at each border"
 ax.set_title(title, pad=50)
-loss_path = figures.save(fig, profile, "00_loss")
+figures.save(fig, step, "00_loss")
 
 # %% [markdown]
 # The probes ask for whole spans on rows that no training step saw. People, medicines and numbers of
@@ -306,7 +306,7 @@ ax.set_title(
     f"Facts under names that nobody has: {gate:.0%} right after {passed / 1e6:.0f} M tokens", pad=50
 )
 ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
-probes_path = figures.save(fig, profile, "00_probes")
+figures.save(fig, step, "00_probes")
 
 # %% [markdown]
 # ### The end of the log
@@ -457,7 +457,7 @@ figures_now = {
     for name in models
 }
 entry = step.finish(
-    outputs=[loss_path, probes_path],
+    outputs=inputs if train else (),
     n_parameters=told["n_parameters"],
     tokens=told["tokens"],
     base_rouge1=rouge1["mean"],

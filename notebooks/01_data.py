@@ -33,7 +33,7 @@ n_one_section = (
 back_translated = False  # true: MTS-Dialog's training dialogues in other words before it, too
 own_valid_share = 0.1  # of a JSONL or CSV file of yours
 own_test_share = 0.1
-near_duplicate = 0.5  # Jaccard of five-word shingles from which dialogues or notes are copies
+near_duplicate = 0.5  # of own data: Jaccard of dialogues that count as copies, above 0 to 1
 compare_corpora = True  # ACI-Bench and MTS-Dialog in the same table, if they are at hand
 n_compared_words = 50_000  # words of dialogue on which vocabularies are compared
 max_nearest_rouge1 = 0.60  # above it, generated data could be solved by retrieval
@@ -50,8 +50,9 @@ from IPython.display import HTML, Markdown, display
 
 from medisum_utils import auxiliary, figures, profiles, runs, sources, variety
 from medisum_utils.encounter import SECTIONS, write_jsonl
+from medisum_utils.grouping import find_groups
 from medisum_utils.note_headers import header_table
-from medisum_utils.splits import check_leaks, split_manifest
+from medisum_utils.splits import NEAR_DUPLICATE, check_leaks, split_manifest
 from medisum_utils.synthesis.augmented import EXCHANGED
 
 figures.use_style()
@@ -75,7 +76,8 @@ answer = display(Markdown("*Being measured.*"), display_id=True)
 #
 # Generated encounters follow from their seed and number alone. Real corpora come in their official
 # splits, whose counts the loaders check; copies of test dialogues that stand in a corpus's training
-# split are dropped from training.
+# split are dropped from training. Your own data are parted by groups: encounters of one patient,
+# and copies or near copies of each other, always go into the same split.
 
 # %%
 step = runs.start(
@@ -91,7 +93,12 @@ sizes = {"train": n_train, "valid": n_valid, "test": n_test, "test_unseen": n_te
 own_shares = {"train": 1 - own_valid_share - own_test_share}
 own_shares |= {"valid": own_valid_share, "test": own_test_share}
 shares = {"own_shares": own_shares, "exchanged_share": exchanged_share}
-splits = sources.load_source(source, seed=seed, sizes=sizes, **shares)
+splits = sources.load_source(
+    source, seed=seed, sizes=sizes, **shares, near_duplicate=near_duplicate
+)
+if is_own:
+    everyone = [encounter for part in splits.values() for encounter in part]
+    display(Markdown(str(find_groups(everyone, near_duplicate))))
 tests = [split for split in splits if split not in ("train", "valid")]
 
 # %% [markdown]
@@ -396,11 +403,13 @@ figures.save(fig, step, "01_nearest")
 # %% [markdown]
 # ## Does any encounter stand in two splits?
 #
-# Every pair of splits is compared: ids, dialogues and notes after normalising, and five-word
-# shingles of the dialogues. One leak stops the run here, before anything is written.
+# Every pair of splits is compared: ids, and dialogues and notes that are equal or nearly so, after
+# normalising, by their five-word shingles. One leak stops the run here, before anything is written.
+# Short notes that recur in another split, such as one on allergies, are no leak; they are counted.
 
 # %%
-leaks = check_leaks(splits)
+threshold = near_duplicate if is_own else NEAR_DUPLICATE
+leaks = check_leaks(splits, threshold)
 if before:
     held_out = {split: encounters for split, encounters in splits.items() if split != "train"}
     beside = check_leaks({"auxiliary": before, **held_out})

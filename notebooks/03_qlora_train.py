@@ -21,17 +21,16 @@
 # %% tags=["parameters"]
 profile = "tiny"  # whose examples; the adapter goes to models/<profile>/
 seed = 17  # adapter's first weights, order of the examples
-base_model = "models/medisum-tiny-base"  # hub name or path, the one of 02
 device = "auto"  # cpu, cuda, or auto: a GPU where there is one
 lora_rank = 16  # r; QLoRA found it to matter little once all layers have adapters (section 4)
-lora_alpha = 32  # the update is scaled by alpha / r
-learning_rate = 1.0e-3  # QLoRA: 2.0e-4 at 7B and 13B (table 9); a small base takes more
+lora_alpha = 64  # the update is scaled by alpha / r
+learning_rate = 2.0e-3  # QLoRA: 2.0e-4 at 7B and 13B (table 9); a small base takes more
 n_epochs = 1.0  # times every example is seen
-batch_size = 8  # examples at once
+batch_size = 2  # examples at once: many small steps, and little padding
 group_by_length = False  # true: like lengths share a step; auxiliary examples do so anyway
 n_accumulation = 1  # batches before each step of the optimiser
-n_validations = 5  # evenly spread; after each the weights are saved
-n_valid = 64  # validation examples used each time
+n_validations = 2  # evenly spread; after each the weights are saved
+n_valid = 16  # validation examples used each time
 checkpoint_activations = False  # true: less memory for about 1.5 times the work
 arithmetic = "auto"  # of matrix products: bf16, fp32, or auto; loss, norms, adapter stay fp32
 resume = False  # true: go on from the newest complete checkpoint
@@ -44,7 +43,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from IPython.display import Markdown, display
 
-from medisum_utils import clutter, figures, runs
+from medisum_utils import clutter, figures, profiles, runs
 
 clutter.silence_known_clutter()
 figures.use_style()
@@ -58,7 +57,7 @@ from trl import SFTTrainer
 from medisum_utils import checkpoints as saved
 from medisum_utils import model as models
 from medisum_utils import training, training_record
-from medisum_utils.prompt import Renderer
+from medisum_utils.prompt import PROMPT_FILE, Renderer, read_prompt
 from medisum_utils.rendered import read_rendered
 
 runs.seed_everything(seed)
@@ -74,20 +73,23 @@ answer = display(Markdown("*Being trained.*"), display_id=True)
 # %% [markdown]
 # ## What is needed
 #
-# The rendered examples of 02. The renderer is made from what 02 saved, so that nobody can train on
-# one prompt and serve another.
+# The rendered examples of 02, exactly as 02 wrote them. Base model and renderer are those that 02
+# saved, so that nobody can train on one prompt and serve another.
 
 # %%
 rendered = runs.processed_dir(profile) / "rendered"
 inputs = [
-    runs.require(rendered / name, "02_format")
-    for name in ("train.jsonl", "valid.jsonl", "prompt.json")
+    runs.require(rendered / name, "02_format", profile)
+    for name in ("train.jsonl", "valid.jsonl", PROMPT_FILE)
 ]
 if (rendered / "auxiliary.jsonl").exists():
     inputs.append(rendered / "auxiliary.jsonl")
 before = read_rendered(inputs[3]) if inputs[3:] else []
 train = read_rendered(inputs[0])
 valid = read_rendered(inputs[1])[:n_valid]
+parameters = profiles.parameters_in("03_qlora_train", globals())
+step = runs.start("03_qlora_train", profile, parameters, inputs)
+base_model = read_prompt(rendered)["base_model"]
 tokenizer = models.load_tokenizer(base_model)
 renderer = Renderer.load(rendered, tokenizer)
 
@@ -117,29 +119,6 @@ models.check_resources(
     path=adapter,
 )
 
-# %%
-step = runs.start(
-    "03_qlora_train",
-    profile,
-    parameters={
-        "seed": seed,
-        "base_model": base_model,
-        "lora_rank": lora_rank,
-        "lora_alpha": lora_alpha,
-        "learning_rate": learning_rate,
-        "n_epochs": n_epochs,
-        "batch_size": batch_size,
-        "group_by_length": group_by_length,
-        "n_accumulation": n_accumulation,
-        "n_validations": n_validations,
-        "n_valid": n_valid,
-        "checkpoint_activations": checkpoint_activations,
-        "bf16": bf16,
-        "resume": resume,
-    },
-    inputs=inputs,
-)
-
 # %% [markdown]
 # ## The base, in four bits
 #
@@ -150,6 +129,7 @@ step = runs.start(
 # %%
 base = models.load_base(base_model, device=device, dtype=dtype)
 base.config.use_cache = False  # a cache is for writing, not for training
+step.read_base(base_model, models.base_digest(base_model))
 n_base = sum(
     math.prod(getattr(getattr(p, "quant_state", None), "shape", p.shape)) for p in base.parameters()
 )
@@ -211,6 +191,7 @@ choices = {
     "weight_decay": 0.0,
     "train_sampling_strategy": sampling,
     "bf16": bf16,
+    "pad_to_multiple_of": training.padding_for(bf16, device),
     "activation_checkpointing": checkpoint_activations,
     "logging_steps": max(1, n_steps // 50),
 }
@@ -365,7 +346,8 @@ best = {
     "checkpoint": runs.shown_path(chosen),
 }
 log = trainer.state.log_history
-files = saved.save_adapter(chosen, adapter, rendered / "prompt.json", record, log)
+aside = {step.stage(adapter / name).parent for name in saved.ADAPTER_AND_BESIDE}
+saved.save_adapter(chosen, aside.pop(), rendered / PROMPT_FILE, record, log)
 train_loss = pd.DataFrame(
     [entry for entry in log if "loss" in entry], columns=["step", "loss", "grad_norm"]
 )
@@ -405,7 +387,7 @@ axis.annotate(
 axis.set(xlabel=f"step (of {examples_per_step} examples)", ylabel="loss (nats per note token)")
 axis.set_title(f"Validation loss: {loss_before:.2f} at first, {best['best_eval_loss']:.2f} at best")
 axis.legend()
-figures.save(fig, profile, "03_loss")
+figures.save(fig, step, "03_loss")
 plt.show()
 
 # %% [markdown]
@@ -428,7 +410,7 @@ n_tokens = trainer.state.num_input_tokens_seen
 n_tokens_now = n_tokens - n_tokens_before  # in this session
 tokens_per_s = n_tokens_now / clock.seconds if clock.n_steps else None
 speed = f"{tokens_per_s:,.0f}" if clock.n_steps else "-"
-adapter_mib = (adapter / "adapter_model.safetensors").stat().st_size / 2**20
+adapter_mib = step.stage(adapter / models.ADAPTER_FILES[1]).stat().st_size / 2**20
 cost = {
     "trained weights": f"{n_trainable:,}",
     "of the base's weights (%)": f"{100 * n_trainable / n_base:.2f}",
@@ -488,7 +470,6 @@ display(
 
 # %%
 entry = step.finish(
-    outputs=files,
     n_trainable=n_trainable,
     counted=counted,
     loss_before=loss_before,

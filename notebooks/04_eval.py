@@ -17,22 +17,20 @@
 # This notebook lets the fine-tuned model write the notes of held-out encounters and scores them
 # beside three baselines: the dialogue handed in as the note, the note of the most similar training
 # encounter, and the base model without the adapter. Overlap of words (ROUGE) is one half of the
-# answer; which facts are right, left out or made up is the other.
+# answer; which facts are right, omitted or hallucinated is the other.
 
 # %% tags=["parameters"]
 profile = "tiny"  # whose adapter is judged: models/<profile>/
 seed = 17  # of the bootstrap, and of what is drawn to be shown
-base_model = ""  # hub name or path; empty: the base that the adapter was trained on
-test_splits: str = "test,test_unseen"  # files of data/processed/<profile>/, never read before
+test_splits: str = ""  # such as "test,test_unseen"; empty: all tests that 01 made, first read here
 n_test = 200  # encounters of each split, the first ones; 0 takes all
-n_base = 0  # how many of them the base without adapter writes too; 0 takes all
-max_new_tokens = 512  # longest note, tokens
+n_base = 20  # how many of them the base without adapter writes too, at length; 0 takes all
+max_new_tokens = 288  # longest note, tokens; scored here, served so by 05
 guidance = 1.0  # of context-aware decoding: above 1 holds the notes to what is said; 1 is none
 no_repeat_ngram = 0  # n tokens that may not stand twice in a note; 0: no such rule
-batch_size = 16  # notes written at once
+batch_size = 32  # notes written at once
 n_worst = 5  # worst notes shown in full
-n_examples = 12  # omissions and inventions shown
-show_text = True  # false: no dialogue and no note appears in this report
+n_examples = 12  # omitted and hallucinated facts shown, where 01 says that text may be shown
 show_progress = False  # true: a bar in the terminal while notes are written
 
 # %%
@@ -44,17 +42,22 @@ from IPython.display import HTML, Markdown, display
 
 from medisum_utils import (
     calibration,
+    checkpoints,
     evaluation,
     evaluation_figures,
     evaluation_text,
     figures,
     note_views,
     overview,
+    profiles,
     published,
     runs,
     systems,
+    training_record,
 )
 from medisum_utils import evaluation_tables as tables
+from medisum_utils import model as models
+from medisum_utils.decoding import DECODING_FILE, Decoding, write_decoding
 from medisum_utils.encounter import read_jsonl
 from medisum_utils.quiet import silence_clutter
 from medisum_utils.serving.writer import trained_base
@@ -74,36 +77,32 @@ answer = display(Markdown("*Being measured.*"), display_id=True)
 # %% [markdown]
 # ## What is needed
 #
-# The adapter of 03, the base it was trained on, and the splits of 01. If one is missing, this
-# stops here and says which notebook makes it. The old result goes first: `metrics.json` is there
-# only if this notebook came to its end with these very files.
+# The adapter of 03, the base it was trained on, and the splits of 01. If one is missing, or is not
+# what the step before wrote, this stops here and says which notebook to run again: an adapter is
+# never scored on data, a base or a prompt other than its own.
 
 # %%
-metrics_path = runs.report_dir(profile) / "metrics.json"
-metrics_path.unlink(missing_ok=True)
-adapter = runs.require(runs.adapter_dir(profile), "03_qlora_train")
-adapter_file = runs.require(adapter / "adapter_model.safetensors", "03_qlora_train")
-names = [name.strip() for name in test_splits.split(",")]
+about_splits = runs.read_split_manifest(profile)
+show_text = about_splits["show_text"]
+adapter = runs.adapter_dir(profile)
+adapter_files = [adapter / name for name in checkpoints.ADAPTER_AND_BESIDE]
+for path in adapter_files:
+    runs.require(path, "03_qlora_train", profile)
+names = [name.strip() for name in test_splits.split(",") if name.strip()] or about_splits["tests"]
+if unknown := set(names) - set(about_splits["tests"]):
+    raise ValueError(f"expected tests of {about_splits['tests']}, got {sorted(unknown)}")
 paths = {name: runs.processed_dir(profile) / f"{name}.jsonl" for name in ["train", *names]}
 for path in paths.values():
-    runs.require(path, "01_data")
-base = base_model or trained_base(adapter)
-step = runs.start(
-    "04_eval",
-    profile,
-    parameters={
-        "seed": seed,
-        "base_model": base,
-        "test_splits": test_splits,
-        "n_test": n_test,
-        "n_base": n_base,
-        "max_new_tokens": max_new_tokens,
-        "guidance": guidance,
-        "no_repeat_ngram": no_repeat_ngram,
-        "batch_size": batch_size,
-    },
-    inputs=[*paths.values(), adapter_file, adapter / "prompt.json"],
-)
+    runs.require(path, "01_data", profile)
+parameters = profiles.parameters_in("04_eval", globals())
+step = runs.start("04_eval", profile, parameters, [*paths.values(), *adapter_files])
+
+# %%
+base = trained_base(adapter)
+base_sha256 = models.base_digest(base)
+step.read_base(base, base_sha256)
+data = training_record.data_digests(runs.processed_dir(profile))
+training_record.check_adapter(adapter, base_sha256=base_sha256, data=data)
 
 # %%
 train = read_jsonl(paths["train"])
@@ -120,7 +119,7 @@ display(
 # %% [markdown]
 # ## The notes are written
 #
-# **Copy** needs no model at all: a score that it reaches was earned by nobody. **Nearest** takes
+# **Copy** needs no model at all: the score that it reaches comes for free. **Nearest** takes
 # the note of the training encounter with the most similar words (TF-IDF cosine); it shows what
 # form alone brings, since its facts belong to somebody else.
 
@@ -147,14 +146,9 @@ for name, part in encounters.items():
 # note says and leaves what this dialogue says.
 
 # %%
+choices = Decoding(max_new_tokens, guidance, no_repeat_ngram)
 make = functools.partial(
-    systems.ModelSystem,
-    base=base,
-    adapter=adapter,
-    max_new_tokens=max_new_tokens,
-    guidance=guidance,
-    no_repeat_ngram=no_repeat_ngram,
-    batch_size=batch_size,
+    systems.ModelSystem, base=base, adapter=adapter, decoding=choices, batch_size=batch_size
 )
 written = systems.write_all(
     make,
@@ -184,7 +178,7 @@ metrics = {
     "profile": profile,
     "model": base,
     "adapter": runs.shown_path(adapter),
-    "adapter_sha256": runs.sha256_file(adapter_file),
+    "adapter_sha256": runs.sha256_file(adapter / models.ADAPTER_FILES[1]),
     "data_sha256": evaluation.data_digest(list(paths.values())),
     "seed": seed,
     "splits": {
@@ -200,6 +194,7 @@ for name in names:
             "seconds": round(result.seconds, 2),
             "n_tokens": result.n_tokens,
             "n_unfinished": result.n_unfinished,
+            "n_cut_dialogues": result.n_cut_dialogues,
         }
 
 # %%
@@ -233,7 +228,7 @@ for ax, name in zip(axes[:, 0], names, strict=True):
     ax.set_title(evaluation_figures.rouge_title(name, entry))
 axes[-1, 0].set(xlabel="mean F1 over the notes (fraction), with 95% interval", xlim=(0, 1))
 evaluation_figures.legend_below(axes[0, 0], len(called))
-figure_paths = [figures.save(fig, profile, "04_rouge")]
+figures.save(fig, step, "04_rouge")
 
 # %% [markdown]
 # Differences are paired by encounter, which takes out that some visits are harder than others. p is
@@ -302,7 +297,7 @@ for ax, name in zip(np.atleast_1d(axes), names, strict=True):
     ax.set_title(f"{name}: weakest in\n{worst} ({kinds[worst]:.2f})")
     ax.set(xlabel=f"{rate_title}, 95% interval", xlim=(-0.02, 1.02))
 evaluation_figures.legend_below(ax, len(ax.get_legend_handles_labels()[1]))
-figure_paths.append(figures.save(fig, profile, "04_facts_by_kind"))
+figures.save(fig, step, "04_facts_by_kind")
 
 # %% [markdown]
 # ## Where is it weak? By length and by kind of visit
@@ -375,7 +370,7 @@ else:
     worst_f1 = [scores[first].systems["finetuned"].facts["f1"][place] for place in shown.values()]
     display(
         Markdown(
-            "*Notes are not shown: `show_text` is false for this profile.* Fact F1 of the best, "
+            "*No note of this data is shown: see `show_text` in 01.* Fact F1 of the best, "
             f"the median and the worst notes: {', '.join(f'{value:.2f}' for value in worst_f1)}."
         )
     )
@@ -420,7 +415,7 @@ if study_path is not None and study_path.is_file():
     r = {who: rows["facts"][who]["mean"] for who in people}
     ax.set_title(f"The fact score agrees with people at r = {r['FactualF1']:.2f}")
     evaluation_figures.legend_below(ax, 2)
-    figure_paths.append(figures.save(fig, profile, "04_people"))
+    figures.save(fig, step, "04_people")
 else:
     display(Markdown("Not available: the study is read from the folder `MEDISUM_CORPORA` names."))
 
@@ -437,9 +432,9 @@ display(Markdown(f"Greedy, {decoding}, at most {max_new_tokens} tokens."))
 display(HTML(tables.as_html(tables.decoding_table(written))))
 
 # %%
-runs.write_json(metrics_path, metrics)
+runs.write_json(step.stage(runs.report_dir(profile) / "metrics.json"), metrics)
+write_decoding(step.stage(adapter / DECODING_FILE), choices, adapter)
 entry = step.finish(
-    outputs=[metrics_path, *figure_paths],
     n_encounters={name: len(part) for name, part in encounters.items()},
     decoding_s=round(sum(r.seconds for part in written.values() for r in part.values()), 2),
     n_unfinished={name: written[name]["finetuned"].n_unfinished for name in names},
@@ -450,11 +445,14 @@ entry = step.finish(
 
 # %%
 n_cut = sum(entry["n_unfinished"].values())
+n_cut_dialogues = sum(written[name]["finetuned"].n_cut_dialogues for name in names)
 n_notes = sum(len(written[name]["finetuned"].notes) for name in names)
 display(
     Markdown(
         f"- {n_cut} of {n_notes} notes of the fine-tuned model reached {max_new_tokens} tokens "
         "without an end; they are scored as they are.\n"
+        f"- {n_cut_dialogues} of the {n_notes} dialogues were too long for the base and read with "
+        "turns left out in the middle; the server refuses such a dialogue.\n"
         "- The intervals say how sure the mean is for encounters like these, of one training run "
         "with one seed; they know nothing of another run, another generator or a real clinic.\n"
         + (

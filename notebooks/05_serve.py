@@ -21,18 +21,13 @@
 # %% tags=["parameters"]
 profile = "tiny"  # whose adapter is served: models/<profile>/
 seed = 17  # chooses the encounters
-base_model = ""  # hub name or path; empty: the base that the adapter was trained on
-test_split = "test"  # a file of data/processed/<profile>/
+test_split = ""  # such as "test"; empty: the first test that 01 made
 n_alone = 4  # requests sent one after the other
-n_requests = 16  # requests sent by n_clients at once
+n_requests = 8  # requests sent by n_clients at once
 n_clients = 4  # clients that wait for an answer before they ask again
-max_new_tokens = 512  # longest note, tokens
-guidance = 1.0  # of context-aware decoding: above 1 holds the notes to what is said; 1 is none
-no_repeat_ngram = 0  # n tokens that may not stand twice in a note; 0: no such rule
 max_batch = 8  # notes written at once
 max_waiting = 32  # requests that may wait before the server says 429
-n_shown = 2  # answers shown in full
-show_text = True  # false: no dialogue and no note appears in this report
+n_shown = 2  # answers shown in full, where 01 says that text may be shown
 port = 0  # 0 takes a free one
 keep_running = False  # true: the server stays up as long as this kernel
 
@@ -48,7 +43,9 @@ import pandas as pd
 import requests
 from IPython.display import HTML, Markdown, display
 
-from medisum_utils import figures, runs
+from medisum_utils import figures, profiles, runs
+from medisum_utils.checkpoints import ADAPTER_AND_BESIDE
+from medisum_utils.decoding import DECODING_FILE, read_decoding
 from medisum_utils.encounter import SECTIONS, read_jsonl
 from medisum_utils.quiet import silence_clutter
 from medisum_utils.serving.app import create_app
@@ -71,44 +68,39 @@ answer = display(Markdown("*Being measured.*"), display_id=True)
 # %% [markdown]
 # ## What is needed
 #
-# A test split of 01 and the adapter of 03. If one is missing, the error says which notebook makes
-# it: without a model there is nothing to serve.
+# A test split of 01, the adapter of 03, and the decoding with which 04 scored it: what is served is
+# what was scored. If one is missing, the error says which notebook makes it: without a model there
+# is nothing to serve.
 
 # %%
-test_path = runs.require(runs.processed_dir(profile) / f"{test_split}.jsonl", "01_data")
+about_splits = runs.read_split_manifest(profile)
+show_text = about_splits["show_text"]
+test_split = test_split or about_splits["tests"][0]
+test_path = runs.require(runs.processed_dir(profile) / f"{test_split}.jsonl", "01_data", profile)
 adapter = runs.adapter_dir(profile)
-inputs = [test_path, adapter / "adapter_model.safetensors", adapter / "prompt.json"]
-for path in inputs[1:]:
-    runs.require(path, "03_qlora_train")
-step = runs.start(
-    "05_serve",
-    profile,
-    parameters={
-        "seed": seed,
-        "base_model": base_model,
-        "test_split": test_split,
-        "n_alone": n_alone,
-        "n_requests": n_requests,
-        "n_clients": n_clients,
-        "max_new_tokens": max_new_tokens,
-        "guidance": guidance,
-        "no_repeat_ngram": no_repeat_ngram,
-        "max_batch": max_batch,
-        "max_waiting": max_waiting,
-    },
-    inputs=inputs,
-)
+for name in ADAPTER_AND_BESIDE:
+    runs.require(adapter / name, "03_qlora_train", profile)
+runs.require(adapter / DECODING_FILE, "04_eval", profile)
+beside = [adapter / name for name in (*ADAPTER_AND_BESIDE, DECODING_FILE)]
+parameters = profiles.parameters_in("05_serve", globals())
+step = runs.start("05_serve", profile, parameters, [test_path, *beside])
+decoding = read_decoding(adapter)
 
 # %% [markdown]
 # The encounters are drawn without replacement; the first ones are asked alone, the others together.
+# Where there are fewer than requests, they are asked again in turn.
 
 # %%
 encounters = read_jsonl(test_path)
 n_wanted = n_alone + n_requests
-if n_wanted > len(encounters):
-    raise ValueError(f"expected {n_wanted} encounters in {test_path.name}, got {len(encounters)}")
-order = np.random.default_rng(seed).permutation(len(encounters))[:n_wanted]
-chosen = [encounters[i] for i in order]
+order = np.random.default_rng(seed).permutation(len(encounters))
+chosen = [encounters[i] for i in np.resize(order, n_wanted)]
+display(
+    Markdown(
+        f"{n_wanted} requests about {min(n_wanted, len(encounters))} encounters of `{test_split}`; "
+        f"notes of at most {decoding.max_new_tokens} tokens, decoded as 04 scored them."
+    )
+)
 
 # %% [markdown]
 # ## The server starts
@@ -118,9 +110,7 @@ chosen = [encounters[i] for i in order]
 # since a notebook has a running event loop of its own.
 
 # %%
-load = functools.partial(
-    load_writer, profile, base_model or None, max_new_tokens, guidance, no_repeat_ngram
-)
+load = functools.partial(load_writer, profile)
 engine = Engine(load, max_waiting=max_waiting, max_batch=max_batch)
 started = time.perf_counter()
 server = BackgroundServer(create_app(engine), port=port).start()
@@ -194,7 +184,7 @@ shown = list(zip(chosen, alone, strict=False))[:n_shown]
 if show_text:
     display(HTML("".join(side_by_side(*pair) for pair in shown)))
 else:
-    display(Markdown("*Notes are not shown: `show_text` is false for this profile.*"))
+    display(Markdown("*No note of this data is shown: see `show_text` in 01.*"))
 
 # %% [markdown]
 # ## Several clients at once
@@ -244,7 +234,7 @@ ax.set_xlim(left=0)
 median_s = latency["median (s)"].iloc[-1]
 ax.set_title(f"With {n_clients} clients at once, half of the answers took up to {median_s:.1f} s")
 ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))  # beside the curves, never on them
-figure_path = figures.save(fig, profile, "05_latency")
+figures.save(fig, step, "05_latency")
 
 # %% [markdown]
 # ## What it refuses
@@ -312,7 +302,6 @@ replies = [*alone, *together]
 n_whole = sum(all(reply["answer"]["sections"].values()) for reply in replies)
 n_cut = sum(not reply["answer"]["finished"] for reply in replies)
 entry = step.finish(
-    outputs=[figure_path],
     model=health.json()["model"],
     loading_s=round(loading_s, 2),
     n_answers=len(replies),
@@ -325,8 +314,8 @@ gain = latency["notes per minute"].iloc[1] / latency["notes per minute"].iloc[0]
 answer.update(
     Markdown(
         f"**Yes.** `{health.json()['model']}` answered all {len(replies)} requests over HTTP: "
-        f"{n_whole} notes have all four sections and {n_cut} reached the limit of {max_new_tokens} "
-        f"tokens. Alone, the median answer took {latency['median (s)'].iloc[0]:.1f} s; with "
+        f"{n_whole} notes have all four sections and {n_cut} reached the limit of "
+        f"{decoding.max_new_tokens} tokens. Alone, the median answer took {latency['median (s)'].iloc[0]:.1f} s; with "
         f"{n_clients} clients at once {latency['median (s)'].iloc[1]:.1f} s, at "
         f"{latency['notes per minute'].iloc[1]:.0f} notes a minute, {gain:.1f} times as many as "
         f"alone. All {len(refusals)} bad requests were refused without repeating their text."
@@ -340,8 +329,9 @@ answer.update(
 # - Nothing here says whether a note is right: 04 does. A fluent note can omit or invent facts, and
 #   this server is a research demonstration, **not for clinical use**.
 # - One process, one model, no login, no encryption: it listens on this machine only.
-# - Notes are decoded greedily, as in 04. On a GPU, in bfloat16, the company in its batch can turn a
-#   near tie in a note; on a CPU, in float32, it does not.
+# - Notes are decoded as in 04, by the record that it wrote beside the adapter. On a GPU, in
+#   bfloat16, the company in its batch can turn a near tie in a note; on a CPU, in float32, it does
+#   not.
 # - A client that leaves is dropped while it waits; a batch being written is finished for nobody.
 
 # %%
