@@ -315,7 +315,8 @@ answer.update(
     Markdown(
         f"**Yes.** `{health.json()['model']}` answered all {len(replies)} requests over HTTP: "
         f"{n_whole} notes have all four sections and {n_cut} reached the limit of "
-        f"{decoding.max_new_tokens} tokens. Alone, the median answer took {latency['median (s)'].iloc[0]:.1f} s; with "
+        f"{decoding.max_new_tokens} tokens. Alone, the median answer took "
+        f"{latency['median (s)'].iloc[0]:.1f} s; with "
         f"{n_clients} clients at once {latency['median (s)'].iloc[1]:.1f} s, at "
         f"{latency['notes per minute'].iloc[1]:.0f} notes a minute, {gain:.1f} times as many as "
         f"alone. All {len(refusals)} bad requests were refused without repeating their text."

@@ -73,6 +73,25 @@ def make_tokenizer(folder: Path, vocab_size: int = 512):
     return tokenizer
 
 
+def record_adapter(folder: Path, base: Path, max_new_tokens: int = 24, **choices) -> None:
+    """What 03 and 04 leave beside an adapter: what it was trained with, how it was scored."""
+    from medisum_utils import training_record
+    from medisum_utils.decoding import DECODING_FILE, Decoding, write_decoding
+    from medisum_utils.files import sha256_file
+    from medisum_utils.model import base_digest
+
+    record = {
+        "base": str(base),
+        "base_sha256": base_digest(str(base)),
+        "prompt_sha256": sha256_file(folder / "prompt.json"),
+        "data": {},
+        "settings": {},
+        "versions": {},
+    }
+    training_record.write_record(folder, training_record.with_adapter(record, folder))
+    write_decoding(folder / DECODING_FILE, Decoding(max_new_tokens, **choices), folder)
+
+
 def make_base(folder: Path, seed: int = 0, **shape: int):
     """A random Llama of the recipe's architecture, saved with its tokenizer in `folder`.
 

@@ -14,6 +14,7 @@ from rouge_score.rouge_scorer import RougeScorer
 
 from medisum_utils import evaluation, fact_counts, note_views, published, systems
 from medisum_utils import evaluation_tables as tables
+from medisum_utils.decoding import Decoding
 from medisum_utils.encounter import Encounter, Fact, NoteSection, Turn
 from medisum_utils.generation import Generated, generate_notes
 from medisum_utils.model import merge
@@ -112,8 +113,8 @@ def trained(tmp_path_factory):
 
 def maker(trained, **choices):
     base, folder = trained
-    options = {"max_new_tokens": 8, "batch_size": 2, **choices}
-    return lambda system: systems.ModelSystem(system, base, folder, **options)
+    decoding = Decoding(**{"max_new_tokens": 8, **choices})
+    return lambda system: systems.ModelSystem(system, base, folder, decoding=decoding, batch_size=2)
 
 
 def test_base_and_finetuned_write_and_differ_and_are_taken_again(trained, tmp_path):

@@ -152,7 +152,9 @@ def test_a_prompt_that_does_not_fit_is_an_error_unless_it_may_be_cut(model, rend
     cut, n_cut = renderer.fit(long, 200)
     assert n_cut > 0
     notes = generate_notes(model, renderer, [long], max_new_tokens=8, max_prompt_tokens=200)
-    assert notes == generate_notes(model, renderer, [cut], max_new_tokens=8)
+    (whole,) = generate_notes(model, renderer, [cut], max_new_tokens=8)
+    assert notes == [dataclasses.replace(whole, n_cut_turns=n_cut)]  # a cut is on record
+    assert whole.n_cut_turns == 0
     for wrong in ({"max_new_tokens": 0}, {"max_new_tokens": 1, "batch_size": 0}):
         with pytest.raises(ValueError, match="1 or more"):
             generate_notes(model, renderer, [cut], **wrong)

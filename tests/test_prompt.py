@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import small_model
 
 from medisum_utils.encounter import Encounter, Turn
+from medisum_utils.model import load_tokenizer
 from medisum_utils.prompt import CONTROL_TOKENS, CUT_MARK, RenderedExample, Renderer
 from medisum_utils.rendered import read_rendered, render_all, supervised_html, write_rendered
 
@@ -196,12 +198,22 @@ def test_saved_and_loaded_renderers_agree(renderer, tokenizer, tmp_path):
 
 
 def test_loading_refuses_another_tokenizer_and_a_broken_file(renderer, tokenizer, tmp_path):
-    with pytest.raises(FileNotFoundError, match="03_qlora_train"):
+    with pytest.raises(FileNotFoundError, match="02_format"):
         Renderer.load(tmp_path, tokenizer)
     path = renderer.save(tmp_path)
     other = small_model.make_tokenizer(tmp_path / "other", vocab_size=300)
-    with pytest.raises(ValueError, match="other ids"):
+    with pytest.raises(ValueError, match="other pieces, ids or control tokens"):
         Renderer.load(tmp_path, other)
+    permuted = tmp_path / "permuted"
+    shutil.copytree(tmp_path / "other", permuted)
+    small_model.make_tokenizer(permuted)
+    pieces = json.loads((permuted / "tokenizer.json").read_text())
+    vocabulary = pieces["model"]["vocab"]
+    first, second = [piece for piece, id_ in vocabulary.items() if id_ in (300, 301)]
+    vocabulary[first], vocabulary[second] = vocabulary[second], vocabulary[first]
+    (permuted / "tokenizer.json").write_text(json.dumps(pieces))
+    with pytest.raises(ValueError, match="02_format"):  # two ids of 512 exchanged
+        Renderer.load(tmp_path, load_tokenizer(str(permuted)))
     content = json.loads(path.read_text())
     del content["instruction"]
     path.write_text(json.dumps(content))

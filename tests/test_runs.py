@@ -24,11 +24,14 @@ def test_paths_lie_under_the_project(project: Path) -> None:
 
 def test_a_missing_file_names_the_notebook_that_makes_it(project: Path) -> None:
     path = runs.processed_dir("p") / "train.jsonl"
-    with pytest.raises(FileNotFoundError, match=r"data/processed/p/train\.jsonl.*01_data"):
-        runs.require(path, "01_data")
+    with pytest.raises(
+        FileNotFoundError, match=r"data/processed/p/train\.jsonl.*01_data"
+    ) as caught:
+        runs.require(path, "01_data", "p")
+    assert "--profile p --from 01_data" in str(caught.value)
     path.parent.mkdir(parents=True)
     path.touch()
-    assert runs.require(path, "01_data") == path
+    assert runs.require(path, "01_data", "p") == path
 
 
 def test_the_manifest_is_written_last_and_an_entry_means_completed(project: Path) -> None:
@@ -46,10 +49,8 @@ def test_the_manifest_is_written_last_and_an_entry_means_completed(project: Path
     assert entry["seconds"] >= 0
     assert entry["peak_memory_gib"] > 0
     assert entry["n_cores"] == machine.n_cores()
-    runs.start("02_format", "p", {})
-    assert "01_data" in runs.read_manifest("p")["steps"]
-    runs.start("01_data", "p", {})
-    assert runs.read_manifest("p")["steps"] == {}
+    runs.start("01_data", "p", {})  # begun and broken off: what stood there still stands
+    assert runs.read_manifest("p")["steps"] == {"01_data": entry}
 
 
 def test_a_step_cannot_finish_without_its_outputs_nor_with_a_score_that_is_none(
@@ -156,8 +157,11 @@ def test_figures_are_png_at_twice_their_size(project: Path) -> None:
     figures.use_style()
     figure, axes = plt.subplots(figsize=(3, 2))
     axes.plot([0, 1], [0, 1])
-    path = figures.save(figure, "p", "line")
+    step = runs.start("01_data", "p", {})
+    path = figures.save(figure, step, "line")
     assert path == runs.report_dir("p") / "figures" / "line.png"
+    assert not path.exists()
+    step.finish()
     n_pixels = plt.imread(path).shape[1]
     assert 0.85 * 2 * 3 * 100 < n_pixels < 1.15 * 2 * 3 * 100  # bbox="tight" trims or adds a little
     plt.close(figure)

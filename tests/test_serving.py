@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -21,6 +22,7 @@ import pytest
 import requests
 import small_model
 
+from medisum_utils.decoding import DECODING_FILE, Decoding, write_decoding
 from medisum_utils.encounter import SECTIONS
 from medisum_utils.prompt import CONTROL_TOKENS, Renderer
 from medisum_utils.serving.app import create_app
@@ -57,7 +59,8 @@ def home(tmp_path_factory) -> Path:
     )
     get_peft_model(AutoModelForCausalLM.from_pretrained(base), lora).save_pretrained(adapter)
     tokenizer = AutoTokenizer.from_pretrained(base)
-    Renderer(tokenizer, small_model.INSTRUCTION).save(adapter)
+    Renderer(tokenizer, small_model.INSTRUCTION, str(base)).save(adapter)
+    small_model.record_adapter(adapter, base)
     return root
 
 
@@ -65,30 +68,69 @@ def home(tmp_path_factory) -> Path:
 def writer(home) -> ModelWriter:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MEDISUM_HOME", str(home))
-        return load_writer(PROFILE, max_new_tokens=24)
+        return load_writer(PROFILE)
 
 
-def test_the_writer_decodes_as_the_profile_was_scored(writer):
+@pytest.fixture
+def copied_home(home, tmp_path, monkeypatch) -> Path:
+    """A copy of the project, to be broken; its adapter."""
+    shutil.copytree(home, tmp_path / "home")
+    monkeypatch.setenv("MEDISUM_HOME", str(tmp_path / "home"))
+    return tmp_path / "home" / "models" / PROFILE
+
+
+def test_what_is_served_is_what_was_scored(copied_home, writer):
     from medisum_utils.generation import generate_notes
 
     dialogues = [e.dialogue_text for e in small_model.encounters(2)]
-    choices = {"guidance": 2.0, "no_repeat_ngram": 2}
-    notes = generate_notes(writer.model, writer.renderer, dialogues, max_new_tokens=24, **choices)
-    served = replace(writer, **choices).write(dialogues)
+    choices = {"max_new_tokens": 20, "guidance": 2.0, "no_repeat_ngram": 2}
+    notes = generate_notes(writer.model, writer.renderer, dialogues, **choices)
+    write_decoding(copied_home / DECODING_FILE, Decoding(**choices), copied_home)
+    served = load_writer(PROFILE).write(dialogues)
     assert [note.text for note in served] == [note.text for note in notes]
     assert served != writer.write(dialogues)
 
 
-def test_a_profile_is_served_as_it_was_scored():
-    from medisum_utils.profiles import load_profile, notebooks_dir
-    from medisum_utils.serving.cli import decoding_of
+def test_an_adapter_that_was_never_scored_is_not_served(copied_home):
+    (copied_home / DECODING_FILE).unlink()
+    with pytest.raises(FileNotFoundError, match="04_eval"):
+        load_writer(PROFILE)
 
-    assert decoding_of("mts") == {"guidance": 1.75, "no_repeat_ngram": 4}
-    assert decoding_of("tiny") == decoding_of("of-somebody-else") == {}
-    for path in (notebooks_dir() / "profiles").glob("*.yaml"):
-        scored = load_profile(path).get("04_eval", {})
-        kept = {k: scored[k] for k in ("guidance", "no_repeat_ngram") if k in scored}
-        assert decoding_of(path.stem) == kept, path.stem
+
+def test_a_decoding_of_another_adapter_or_another_form_is_refused(copied_home):
+    path = copied_home / DECODING_FILE
+    scored = json.loads(path.read_text())
+    changes = (
+        {"adapter_sha256": "0" * 64},
+        {"max_new_tokens": 0},
+        {"max_new_tokens": "24"},
+        {"beams": 4},
+    )
+    for change in changes:
+        path.write_text(json.dumps({**scored, **change}))
+        with pytest.raises(ValueError, match=r"decoding\.json.*04_eval"):
+            load_writer(PROFILE)
+
+
+def test_another_adapter_base_prompt_or_tokenizer_is_not_served(copied_home, home):
+    base = copied_home.parent / "small-base"
+    moved = str(shutil.copytree(base, base.with_name("moved")))
+    assert load_writer(PROFILE, moved)  # the same base in another place
+
+    prompt = json.loads((copied_home / "prompt.json").read_text())
+    (copied_home / "prompt.json").write_text(json.dumps({**prompt, "instruction": "Rhyme."}))
+    with pytest.raises(ValueError, match=r"prompt\.json changed"):
+        load_writer(PROFILE, moved)
+    shutil.copy(home / "models" / PROFILE / "prompt.json", copied_home)
+
+    small_model.make_base(Path(moved), seed=1)
+    with pytest.raises(ValueError, match="trained on another base"):
+        load_writer(PROFILE, moved)
+
+    weights = copied_home / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    with pytest.raises(ValueError, match=r"adapter_model\.safetensors changed"):
+        load_writer(PROFILE, str(base))
 
 
 class Watched:
@@ -392,10 +434,10 @@ def test_without_the_base_503(home, tmp_path, monkeypatch):
     assert "no model" in reply.json()["detail"]
 
 
-def test_a_note_limit_beyond_the_model_is_an_error(home, monkeypatch):
-    monkeypatch.setenv("MEDISUM_HOME", str(home))
+def test_a_note_limit_beyond_the_model_is_an_error(copied_home):
+    write_decoding(copied_home / DECODING_FILE, Decoding(512), copied_home)
     with pytest.raises(ValueError, match="512"):
-        load_writer(PROFILE, max_new_tokens=512)
+        load_writer(PROFILE)
 
 
 def test_stopping_refuses_what_waits_and_finishes_what_runs(watched):

@@ -11,9 +11,9 @@ import jupytext
 import small_model
 
 from medisum_utils import runs
-from medisum_utils.encounter import write_jsonl
+from medisum_utils.encounter import read_jsonl, write_jsonl
 from medisum_utils.model import load_tokenizer
-from medisum_utils.prompt import Renderer
+from medisum_utils.prompt import PROMPT_FILE, Renderer
 from medisum_utils.rendered import write_rendered
 
 NOTEBOOK = Path(__file__).resolve().parent.parent / "notebooks" / "03_qlora_train.py"
@@ -21,7 +21,6 @@ PROFILE = "small"
 DEFAULTS = {
     "profile": PROFILE,
     "seed": 5,
-    "base_model": "models/base",
     "device": "cpu",
     "lora_rank": 4,
     "lora_alpha": 8,
@@ -37,15 +36,32 @@ DEFAULTS = {
 
 def prepare() -> None:
     """What 01 and 02 leave, and a base, in the project that MEDISUM_HOME names."""
+    (runs.project_root() / "notebooks").symlink_to(NOTEBOOK.parent)
     small_model.make_base(runs.project_root() / "models" / "base")
+    write_data()
+    render()
+
+
+def write_data(seed: int = 1) -> None:
+    """What 01 leaves."""
+    step = runs.start("01_data", PROFILE, {})
+    for split, n, seed_of_split in (("train", 12, seed), ("valid", 4, 2)):
+        path = step.stage(runs.processed_dir(PROFILE) / f"{split}.jsonl")
+        write_jsonl(path, small_model.encounters(n, seed_of_split, split))
+    step.finish()
+
+
+def render(instruction: str = small_model.INSTRUCTION) -> None:
+    """What 02 leaves."""
     folder = runs.processed_dir(PROFILE)
-    renderer = Renderer(load_tokenizer("models/base"), small_model.INSTRUCTION)
-    for split, n, seed in (("train", 12, 1), ("valid", 4, 2)):
-        encounters = small_model.encounters(n, seed, split)
-        write_jsonl(folder / f"{split}.jsonl", encounters)
-        examples = [renderer.example(encounter) for encounter in encounters]
-        write_rendered(folder / "rendered" / f"{split}.jsonl", examples)
-    renderer.save(folder / "rendered")
+    paths = {split: folder / f"{split}.jsonl" for split in ("train", "valid")}
+    step = runs.start("02_format", PROFILE, {}, [*paths.values()])
+    renderer = Renderer(load_tokenizer("models/base"), instruction, "models/base")
+    for split, path in paths.items():
+        examples = [renderer.example(encounter) for encounter in read_jsonl(path)]
+        write_rendered(step.stage(folder / "rendered" / f"{split}.jsonl"), examples)
+    renderer.save(step.stage(folder / "rendered" / PROMPT_FILE).parent)
+    step.finish()
 
 
 @contextlib.contextmanager
