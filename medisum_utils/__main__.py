@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from medisum_utils.notebook_pairs import Side
+
 app = typer.Typer(
     name="medisum_utils",
     help="MediSum: fine-tune a Llama-3 with QLoRA to turn a dialogue into a SOAP note.",
@@ -77,6 +79,26 @@ def index() -> None:
     from medisum_utils.runs import shown_path
 
     typer.echo(shown_path(write_index()))
+
+
+@app.command()
+def notebooks(
+    take: Annotated[
+        Side | None, typer.Option(help="where both files of a pair were edited, the one to keep")
+    ] = None,
+) -> None:
+    """Bring each notebook's .py and .ipynb into agreement, from the one that was edited."""
+    from medisum_utils.notebook_pairs import settle_pairs
+
+    try:
+        outcomes = settle_pairs(take)
+    except ValueError as error:
+        typer.echo(f"failed: {error}", err=True)
+        raise typer.Exit(1) from None
+    for outcome in outcomes:
+        typer.echo(outcome.line, err=not outcome.settled)
+    if not all(outcome.settled for outcome in outcomes):
+        raise typer.Exit(1)
 
 
 def _say(text: str, end: str = "\n") -> None:
