@@ -6,7 +6,6 @@ VENV    := .venv
 BIN     := $(VENV)/bin
 STAMP   := $(VENV)/.installed
 DEV     := $(VENV)/.installed-dev
-NOTEBOOKS := $(wildcard notebooks/[0-9][0-9]_*.py)
 
 export TOKENIZERS_PARALLELISM ?= false
 
@@ -18,7 +17,7 @@ help:
 	@echo "make test                 install what the tests need and run them"
 	@echo "make lab                  open the notebooks in JupyterLab"
 	@echo "make serve [PROFILE=tiny] serve a trained profile over HTTP on this machine"
-	@echo "make notebooks            write each .ipynb anew from its .py"
+	@echo "make notebooks            bring each .py and .ipynb into agreement; TAKE=py or ipynb decides"
 	@echo "make readme               for maintainers: publish the newest runs of tiny and mts in README.md"
 	@echo "make lint                 check style and format; make format mends them"
 	@echo "make install              only make .venv"
@@ -55,7 +54,7 @@ serve: $(STAMP)
 	$(BIN)/python -m medisum_utils serve --profile $(PROFILE)
 
 notebooks: $(STAMP)
-	$(BIN)/jupytext --to ipynb --update $(NOTEBOOKS)
+	$(BIN)/python -m medisum_utils notebooks $(if $(TAKE),--take $(TAKE))
 
 readme: $(STAMP)
 	$(BIN)/python -m medisum_utils.readme

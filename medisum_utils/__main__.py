@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
+
+from medisum_utils.notebook_pairs import Side
 
 app = typer.Typer(
     name="medisum_utils",
@@ -36,16 +39,34 @@ def run(
 
     STEP is a notebook's name or its number, such as 03_qlora_train or 03.
     """
-    from medisum_utils.execute import execute_run, prepare_run
-    from medisum_utils.failures import RunFailed
+    from medisum_utils import interrupts
 
     try:
-        prepared = prepare_run(profile, first=first, only=only or (), settings=settings or ())
+        with interrupts.raised():
+            _run(profile, first, only or (), settings or ())
+    except interrupts.Interrupted as stop:
+        typer.echo(f"stopped by {stop.name} before anything was run", err=True)
+        raise typer.Exit(stop.exit_code) from None
+
+
+def _run(profile: str, first: str | None, only: Sequence[str], settings: Sequence[str]) -> None:
+    from medisum_utils.execute import execute_run, prepare_run
+    from medisum_utils.failures import RunFailed, RunStopped
+    from medisum_utils.locks import ProfileBusy
+
+    try:
+        prepared = prepare_run(profile, first=first, only=only, settings=settings)
     except (ValueError, OSError, MemoryError, RuntimeError) as error:
         typer.echo(f"nothing was run: {error}", err=True)
         raise typer.Exit(2) from None
     try:
         execute_run(prepared, say=_say)
+    except ProfileBusy as error:
+        typer.echo(f"nothing was run: {error}", err=True)
+        raise typer.Exit(2) from None
+    except RunStopped as stop:
+        typer.echo(str(stop), err=True)
+        raise typer.Exit(stop.exit_code) from None
     except (RunFailed, ValueError, OSError) as error:
         typer.echo(f"failed: {error}", err=True)
         raise typer.Exit(1) from None
@@ -58,6 +79,26 @@ def index() -> None:
     from medisum_utils.runs import shown_path
 
     typer.echo(shown_path(write_index()))
+
+
+@app.command()
+def notebooks(
+    take: Annotated[
+        Side | None, typer.Option(help="where both files of a pair were edited, the one to keep")
+    ] = None,
+) -> None:
+    """Bring each notebook's .py and .ipynb into agreement, from the one that was edited."""
+    from medisum_utils.notebook_pairs import settle_pairs
+
+    try:
+        outcomes = settle_pairs(take)
+    except ValueError as error:
+        typer.echo(f"failed: {error}", err=True)
+        raise typer.Exit(1) from None
+    for outcome in outcomes:
+        typer.echo(outcome.line, err=not outcome.settled)
+    if not all(outcome.settled for outcome in outcomes):
+        raise typer.Exit(1)
 
 
 def _say(text: str, end: str = "\n") -> None:

@@ -3,38 +3,23 @@
     python -m medisum_utils run --profile tiny
 
 The notebook's `.py` is read, its parameters are injected and papermill executes it in a kernel of
-its own; the executed notebook is kept and becomes HTML. The first failure ends the run.
+its own; the executed notebook is kept and becomes HTML. The first failure ends the run, and leaves
+every file that stood there before as it was.
 """
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from medisum_utils import machine, profiles, runs
-from medisum_utils.failures import RunFailed, explain
+from medisum_utils import interrupts, locks, machine, profiles, runs
+from medisum_utils.attempt import Attempt, Run, Say, step_of
+from medisum_utils.failures import RunFailed, RunStopped, explain, explain_death
 from medisum_utils.hub import find_base
-from medisum_utils.progress import Progress, duration, headings, n_code_cells
-from medisum_utils.watch import Watch
-
-# The C library would hand each large block back to the system and fetch it again, page by page, in
-# every layer; kept in the process, small steps ran 14 to 19% faster on two cores, tried once. Read
-# by glibc alone.
-KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(8 * 2**30)}
-
-
-@dataclass(frozen=True)
-class Run:
-    """What is about to run: a profile's name, its steps in order, and their parameters."""
-
-    profile: str
-    steps: tuple[str, ...]
-    values: dict[str, dict[str, Any]]
+from medisum_utils.kernels import run_notebook
+from medisum_utils.progress import duration
 
 
 def prepare_run(
@@ -45,40 +30,71 @@ def prepare_run(
     `first` starts at a notebook, `only` runs some, `settings` are `STEP.parameter=value`.
 
     Raises: ValueError or FileNotFoundError for a profile, parameter or type that the notebooks do
-        not have; see `check_needs` for a machine that is too small or a base model that is missing.
+        not have, or a setting of a notebook that is not to run; see `check_needs` for a machine
+        that is too small or a base model that is missing.
     """
     profile, path = profiles.find_profile(name)
+    only, settings = tuple(only), tuple(settings)
     chosen = profiles.load_profile(path, settings)
     steps = tuple(profiles.select_steps(first, only, named=chosen))
+    for setting in settings:
+        if (step := step_of(setting)) not in steps:
+            raise ValueError(
+                f"--set {setting}: expected a step that is to run ({', '.join(steps)}), "
+                f"got {step}, where it would have no effect"
+            )
     for step in steps:
         check_needs(profiles.all_parameters(step, profile, chosen.get(step, {})))
     values = {step: {profiles.SET_BY_RUNNER: profile, **chosen.get(step, {})} for step in steps}
-    return Run(profile, steps, values)
+    return Run(profile, steps, values, name, bool(only), settings)
 
 
-def execute_run(run: Run, *, say: Callable[..., None] = print) -> Path:
+def execute_run(run: Run, *, say: Say = print) -> Path:
     """Executes the notebooks into `reports/<profile>/` and returns that folder.
 
-    Raises: RunFailed for a notebook that did not complete.
+    Raises: RunFailed for a notebook that did not complete, RunStopped where a signal came within
+        `interrupts.raised`; locks.ProfileBusy where another process is running the profile.
     """
-    from medisum_utils.overview import write_index
-    from medisum_utils.reports import write_report
-
     started = time.perf_counter()
-    for number, step in enumerate(run.steps, start=1):
-        say(f"[{number}/{len(run.steps)}] {step}, profile {run.profile}")
-        began = time.perf_counter()
-        try:
-            with Watch() as watch:
-                executed = execute_step(step, run.profile, run.values[step], say=say)
-            write_report(executed, run.profile, step)
-            record_step(run.profile, step, time.perf_counter() - began, watch.peak_gib)
-        finally:
-            write_index()
+    with locks.hold(run.profile):
+        index_error = _execute_steps([Attempt(step, run, say) for step in run.steps], say)
+    if index_error:
+        raise RunFailed(f"every notebook completed, but not the index of reports: {index_error}")
     first_report = runs.report_dir(run.profile) / f"{run.steps[0]}.html"
     took = duration(time.perf_counter() - started)
     say(f"{len(run.steps)} notebooks in {took}: {runs.shown_path(first_report)}")
     return runs.report_dir(run.profile)
+
+
+def _execute_steps(attempts: Sequence[Attempt], say: Say) -> Exception | None:
+    """Executes all steps; returns what prevented the index from being written after the last."""
+    attempt, index_error = attempts[0], None
+    try:
+        for number, attempt in enumerate(attempts, start=1):
+            say(f"[{number}/{len(attempts)}] {attempt.step}, profile {attempt.run.profile}")
+            execute_step(attempt)
+            index_error = _write_index(say)
+    except interrupts.Interrupted as stop:
+        say("")
+        message = f"stopped by {stop.name}, {attempt.stopped_where()}"
+        raise RunStopped(message, stop.exit_code) from None
+    return index_error
+
+
+def _write_index(say: Say) -> Exception | None:
+    """Writes the index after a completed step; what prevents it is told, and later steps still run.
+
+    Another profile's broken file can be the reason, which is no reason to stop this one.
+    """
+    from medisum_utils.overview import write_index
+
+    try:
+        with interrupts.held():
+            write_index()
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        say(f"  the index of reports was not written: {type(error).__name__}: {error}")
+        return error
+    return None
 
 
 def check_needs(parameters: Mapping[str, Any]) -> None:
@@ -103,87 +119,46 @@ def check_needs(parameters: Mapping[str, Any]) -> None:
         machine.check_gpu(parameters.get("needs_gpu_gib", 0.0))
 
 
-def execute_step(
-    step: str, profile: str, parameters: Mapping[str, Any], *, say: Callable[..., None] = print
-) -> Path:
-    """Executes one notebook and returns its executed copy, `reports/<profile>/<step>.ipynb`.
+def execute_step(attempt: Attempt) -> None:
+    """Executes one notebook into `reports/<profile>/<step>.ipynb` and `.html`.
 
     Until every cell has completed the copy is called `<step>.failed.ipynb`; a kill leaves it there.
+    The copy, its report and the measures in `run.json` replace those of an earlier run together.
 
     Raises: RunFailed for a cell that raised, a kernel that died, a cell that never ran, or a step
         that wrote no entry into `run.json`.
     """
-    source = profiles.notebooks_dir() / f"{step}.py"
-    notebook = profiles.read_notebook(source)
-    folder = runs.report_dir(profile)
-    folder.mkdir(parents=True, exist_ok=True)
-    failed = folder / f"{step}.failed.ipynb"
-    for stale in (f"{step}.ipynb", f"{step}.html", f"{step}.failed.ipynb", f"{step}.failed.html"):
-        (folder / stale).unlink(missing_ok=True)
-    progress = Progress(n_code_cells(notebook) + 1, headings(notebook), say)
+    attempt.begin()
+    for suffix in (".failed.ipynb", ".failed.html"):  # of an earlier attempt
+        attempt.path(suffix).unlink(missing_ok=True)
     try:
-        executed = _papermill(notebook, failed, parameters, progress)
-        assert_completed(executed)
-        if step not in runs.read_manifest(profile)["steps"]:
-            raise RunFailed("every cell completed, but the step wrote no entry into run.json")
-    except Exception as error:  # whatever it was, the copy that shows it is kept and named
-        raise _kept(error, step, profile, progress) from error
-    return failed.replace(folder / f"{step}.ipynb")
-
-
-def _papermill(notebook: Any, output: Path, parameters: Mapping[str, Any], progress: Progress):
-    """Executes in papermill's own way, in the notebook's folder as JupyterLab would."""
-    import nbformat
-    import papermill
-
-    notebook.metadata.setdefault("kernelspec", {"name": "python3", "language": "python"})
-    notebook.metadata["kernelspec"].setdefault("display_name", "Python 3")
-    source = output.with_suffix(".source.ipynb")  # papermill reads files
-    nbformat.write(notebook, source)
-    try:
-        with _importable():
-            return papermill.execute_notebook(
-                source,
-                output,
-                parameters=dict(parameters),
-                cwd=profiles.notebooks_dir(),
-                kernel_name="python3",
-                kernel_manager_class=_encrypted_manager(),
-                progress_bar=False,
-                on_cell_start=progress.cell_start,
-                on_cell_executed=progress.cell_end,
+        with attempt.watch:
+            executed = run_notebook(
+                attempt.notebook,
+                attempt.path(".failed.ipynb"),
+                attempt.run.values[attempt.step],
+                attempt.progress,
+                attempt.kernel,
             )
-    finally:
-        source.unlink(missing_ok=True)
+        assert_completed(executed)
+        if not attempt.has_finished():
+            raise RunFailed("every cell completed, but the step wrote no entry into run.json")
+        with interrupts.held():
+            _replace(attempt)
+    except Exception as error:  # whatever it was, the copy that shows it is kept and named
+        raise _kept(error, attempt) from error
 
 
-def _encrypted_manager() -> type:
-    """A kernel manager whose connection to the kernel others on the machine cannot read."""
-    from jupyter_client.manager import AsyncKernelManager
+def _replace(attempt: Attempt) -> None:
+    """Puts the report, the executed notebook and the measures in the place of the old ones."""
+    from medisum_utils.reports import write_report
 
-    class EncryptedKernelManager(AsyncKernelManager):
-        transport_encryption = AsyncKernelManager.transport_encryption.__class__(
-            ["disabled", "auto", "required"], default_value="auto"
-        )
-
-    return EncryptedKernelManager
-
-
-@contextmanager
-def _importable() -> Iterator[None]:
-    """Lets the kernel import this package where it is not installed, and takes its own Python."""
-    before = dict(os.environ)
-    package_parent = str(Path(__file__).resolve().parent.parent)
-    paths = [package_parent, os.environ.get("PYTHONPATH", "")]
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
-    os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"
-    for name, value in KEEP_MEMORY.items():
-        os.environ.setdefault(name, value)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
+    failed = attempt.path(".failed.ipynb")
+    write_report(failed, attempt.run.profile, attempt.step)
+    failed.replace(attempt.path(".ipynb"))
+    wall_s = time.perf_counter() - attempt.started
+    record_step(attempt.run.profile, attempt.step, wall_s, attempt.watch.peak_gib)
+    attempt.has_completed = True
 
 
 def assert_completed(notebook: Any) -> None:
@@ -200,22 +175,27 @@ def assert_completed(notebook: Any) -> None:
             raise RunFailed(f"code cell {number} of {len(code)} {why}, before the notebook's end")
 
 
-def _kept(error: Exception, step: str, profile: str, progress: Progress) -> RunFailed:
+def _kept(error: Exception, attempt: Attempt) -> RunFailed:
     """The failure in words, after the partly executed notebook was rendered too."""
     from medisum_utils.reports import write_report
 
-    failed = runs.report_dir(profile) / f"{step}.failed.ipynb"
-    progress.say("")
-    where = f"{step}, code cell {progress.n_done} of {progress.n_cells}"
-    lines = [where + (f" ({progress.heading})" if progress.heading else "")]
-    lines += [f"  {line}" for line in explain(error)]
+    attempt.say("")
+    lines = [attempt.place()]
+    if (exit_code := attempt.kernel.died_with) is not None:
+        died = explain_death(exit_code, attempt.watch.peak_gib, machine.memory_gib())
+        lines.append(f"  {died}")
+    else:
+        lines += [f"  {line}" for line in explain(error)]
+    failed = attempt.path(".failed.ipynb")
     if failed.exists():
         lines.append(f"  the notebook up to there: {runs.shown_path(failed)}")
+        name = failed.stem
         try:
-            report = write_report(failed, profile, f"{step}.failed", step=step)
+            report = write_report(failed, attempt.run.profile, name, step=attempt.step)
             lines[-1] += f" and {runs.shown_path(report)}"
-        except ValueError as no_report:  # the first error is the one to tell
+        except (ValueError, OSError) as no_report:  # the first error is the one to tell
             lines.append(f"  without a report of it: {no_report}")
+    lines += [f"  {attempt.what_stands()}", f"  to go on once that is mended: {attempt.command()}"]
     return RunFailed("\n".join(lines))
 
 

@@ -7,11 +7,14 @@ import platform
 import resource
 import shutil
 import sys
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 GIB = 2**30
+CONTROL_GROUPS = Path("/sys/fs/cgroup")
+MEMBERSHIP = Path("/proc/self/cgroup")  # the control groups that this process is in
 
 # The packages that can change a number; the rest follow from the constraints file.
 PACKAGES = (
@@ -62,24 +65,54 @@ def memory_gib() -> float:
     """The memory that this process may use in all, a container's limit included."""
     import psutil
 
-    return min(psutil.virtual_memory().total, _container_limit()) / GIB
+    limits = [limit for limit, _ in _container_memory()]
+    return min([psutil.virtual_memory().total, *limits]) / GIB
 
 
 def available_memory_gib() -> float:
-    """The memory that is free for use now."""
+    """The memory that is free for use now: of the machine, and below a container's limit."""
     import psutil
 
-    return min(psutil.virtual_memory().available, _container_limit()) / GIB
+    left = [max(0.0, limit - used) for limit, used in _container_memory()]
+    return min([psutil.virtual_memory().available, *left]) / GIB
 
 
-def _container_limit() -> float:
-    """The memory limit of the control group in bytes, infinite where there is none."""
-    for name in ("memory.max", "memory/memory.limit_in_bytes"):
-        path = Path("/sys/fs/cgroup") / name
-        if path.exists():
-            text = path.read_text().strip()
-            return float("inf") if text == "max" else float(text)
-    return float("inf")
+def _container_memory() -> Iterator[tuple[float, float]]:
+    """Limit and use in bytes of this process's control group and of each above it.
+
+    Pages of files that the kernel would drop for whoever needs memory do not count as used. Some
+    sandboxes tell a limit and nothing else: their use counts as nothing.
+
+    Source: Linux, Documentation/admin-guide/cgroup-v2.rst ("Memory") and cgroup-v1/memory.rst.
+    """
+    for folder in _control_groups():
+        for limit_name, used_name, cache_name in (
+            ("memory.max", "memory.current", "inactive_file"),
+            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+        ):
+            if (folder / limit_name).exists():
+                limit = (folder / limit_name).read_text().strip()
+                used, stat = folder / used_name, folder / "memory.stat"
+                lines = stat.read_text().splitlines() if stat.exists() else []
+                cache = float(dict(line.split() for line in lines).get(cache_name, 0))
+                in_use = float(used.read_text()) - cache if used.exists() else 0.0
+                yield float("inf") if limit == "max" else float(limit), in_use
+
+
+def _control_groups() -> Iterator[Path]:
+    """The folders of this process's memory control group and of those above it.
+
+    In a container, the group's path may be that of the host, with no folder here; its own root is.
+    """
+    if not MEMBERSHIP.exists():
+        return
+    for line in MEMBERSHIP.read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        root = CONTROL_GROUPS / "memory" if controllers else CONTROL_GROUPS
+        own = root / path.lstrip("/")
+        yield from (each for each in (own, *own.parents) if each.is_relative_to(root))
 
 
 def device_name() -> str:

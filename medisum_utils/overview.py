@@ -9,7 +9,7 @@ from typing import Any
 
 from medisum_utils import runs
 from medisum_utils.progress import duration
-from medisum_utils.reports import page, report_links, templates
+from medisum_utils.reports import page, report_links, templates, write_page
 
 UNLISTED = ("smoke",)  # the tests' profile: its reports are not kept
 MADE_BY_RUNS = ("run.json", "[0-9][0-9]_*.html")
@@ -33,7 +33,10 @@ HALLUCINATED = {  # by `facts_by` of metrics.json
 
 
 def write_index() -> Path:
-    """Writes the overview over all profiles that were run and returns its path."""
+    """Writes the overview over all profiles that were run and returns its path.
+
+    Raises: ValueError for a manifest or metrics that cannot be read, with the old overview kept.
+    """
     folder = runs.project_root() / "reports"
     made = {path.parent.name for name in MADE_BY_RUNS for path in folder.glob(f"*/{name}")}
     names = sorted(made, key=lambda name: (name != "tiny", name))  # the default first
@@ -42,8 +45,7 @@ def write_index() -> Path:
     nav = '<nav class="reports"><span class="here">MediSum</span></nav>'
     path = folder / "index.html"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page(title="MediSum reports", body=body, navigation=nav), encoding="utf-8")
-    return path
+    return write_page(path, page(title="MediSum reports", body=body, navigation=nav))
 
 
 def describe_profile(profile: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ tagged `show-code`. A content security policy in each page forbids scripts and o
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from functools import cache
@@ -30,7 +31,10 @@ STATIC_ONLY = (  # what can be shown without a script, best first
 def write_report(executed: Path, profile: str, name: str, *, step: str | None = None) -> Path:
     """Renders an executed notebook to `reports/<profile>/<name>.html` and returns that path.
 
-    `step` is the notebook's name where it differs from the report's, as for a failed run.
+    `step` is the notebook's name where it differs from the report's, as for a failed run; such a
+    report changes no other. All pages are whole or not written.
+
+    Raises: ValueError for an image that is not in the notebook.
     """
     from bs4 import BeautifulSoup
 
@@ -46,11 +50,22 @@ def write_report(executed: Path, profile: str, name: str, *, step: str | None = 
         contents=_contents(body),
         failed=name != step,
     )
-    path = runs.report_dir(profile) / f"{name}.html"
-    partial = path.with_suffix(".html.partial")
-    partial.write_text(html, encoding="utf-8")
-    partial.replace(path)
-    _refresh_navigation(profile)
+    path = write_page(runs.report_dir(profile) / f"{name}.html", html)
+    if name == step:
+        _refresh_navigation(profile)
+    return path
+
+
+def write_page(path: Path, html: str) -> Path:
+    """Writes a page, whole or not at all; one that would not change is left untouched."""
+    content = html.encode()
+    if not path.exists() or path.read_bytes() != content:
+        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+        try:
+            partial.write_bytes(content)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
     return path
 
 
@@ -192,10 +207,10 @@ def report_links(profile: str) -> list[tuple[str, str, bool]]:
 
 
 def _refresh_navigation(profile: str) -> None:
-    """Writes the line at the top anew in all reports of a profile, as others have come or gone."""
+    """Brings the line at the top of a profile's reports up to date, where others came or went."""
     for step, _, exists in report_links(profile):
         if exists:
             path = runs.report_dir(profile) / f"{step}.html"
             line = navigation(profile, step)
             html = NAVIGATION.sub(lambda _, line=line: line, path.read_text("utf-8"), count=1)
-            path.write_text(html, encoding="utf-8")
+            write_page(path, html)

@@ -4,78 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import nbformat
 import pytest
+from small_project import NOTEBOOK, command, contents, make_project
 
-from medisum_utils import execute, failures, profiles, progress, runs
+from medisum_utils import execute, failures, kernels, locks, profiles, progress, runs
 
 ROOT = Path(__file__).resolve().parent.parent
-NOTEBOOK = """\
-# %% [markdown]
-# # Report of {name}
-
-# %% tags=["parameters"]
-profile = "tiny"
-n = 3
-how = "complete"
-
-# %% [markdown]
-# ## The work
-
-# %%
-import os
-import sys
-
-from medisum_utils import runs
-
-step = runs.start("{name}", profile, {{"n": n}})
-
-# %%
-def stop(said):
-    if how == "raise":
-        raise ValueError("expected 3 turns, got 4")
-    if how == "exit":
-        sys.exit(0)
-    if how == "kill":
-        os._exit(0)
-
-
-stop("my name is Ada and my knee hurts")
-print("n is", n)
-
-# %% [markdown]
-# ## The end
-
-# %%
-if how != "forget":
-    step.finish(n_rows=n)
-"""
-
-
-def make_project(folder: Path) -> Path:
-    (folder / "notebooks" / "profiles").mkdir(parents=True, exist_ok=True)
-    for name in ("01_data", "02_format"):
-        path = folder / "notebooks" / f"{name}.py"
-        path.write_text(NOTEBOOK.format(name=name))
-    (folder / "notebooks" / "profiles" / "mine.yaml").write_text("01_data: {n: 5}\n")
-    return folder
-
-
-def command(project: Path, *arguments: str) -> subprocess.CompletedProcess:
-    """The command line as a user runs it, from another folder."""
-    environment = {**os.environ, "MEDISUM_HOME": str(project), "PYTHONPATH": str(ROOT)}
-    return subprocess.run(
-        [sys.executable, "-m", "medisum_utils", *arguments],
-        env=environment,
-        cwd=project,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +33,7 @@ def test_a_run_leaves_reports_executed_notebooks_and_a_manifest(completed) -> No
     left = {path.name for path in (project / "reports" / "mine").iterdir()}
     assert left == {
         "01_data.html", "01_data.ipynb", "02_format.html", "02_format.ipynb", "run.json",
+        locks.LOCK,
     }  # fmt: skip
     assert (project / "reports" / "index.html").exists()
     assert "[1/2] 01_data" in said
@@ -133,7 +75,9 @@ def test_every_cell_of_the_kept_notebook_was_executed(completed) -> None:
     [
         ("raise", "ValueError: expected 3 turns, got 4"),
         ("exit", "ended by SystemExit"),
-        ("kill", "DeadKernelError"),
+        ("quote", "ValueError: its message may quote data"),
+        ("leave", "the kernel ended by itself, with exit code 0"),
+        ("kill", "the kernel was killed (SIGKILL), most likely for lack of memory: it had taken"),
         ("forget", "wrote no entry into run.json"),
     ],
 )
@@ -147,13 +91,53 @@ def test_what_did_not_complete_fails_and_is_kept(tmp_path: Path, how: str, expec
     assert "01_data, code cell" in result.stderr
     assert expected in result.stderr
     assert "Ada" not in result.stdout + result.stderr  # no line of code with text in it
+    assert "python -m medisum_utils run --profile mine --from 01_data" in result.stderr
     assert {path.name for path in report.glob("0*")} == {
+        "01_data.html",
         "01_data.failed.ipynb",
         "01_data.failed.html",
     }
-    assert "stopped with an error in 01_data" in (project / "reports/index.html").read_text()
+    assert (report / "01_data.html").read_text() == "of an earlier run"
+    assert not (project / "reports" / "index.html").exists()  # of completed steps only
     if how == "raise":
         assert "expected 3 turns" in (report / "01_data.failed.html").read_text()
+    if how == "kill":
+        assert "code cell 4 of 5 (The work)" in result.stderr
+        assert "and this machine has" in result.stderr
+
+
+@pytest.mark.slow
+def test_a_failed_step_leaves_every_byte_and_the_next_success_removes_its_remains(
+    completed, tmp_path: Path
+) -> None:
+    project = shutil.copytree(completed[0], tmp_path / "project")
+    before = contents(project)
+    failing = ("run", "--profile", "mine", "--from", "02", "--set", "02_format.how=raise")
+    assert command(project, *failing).returncode == 1
+    after = contents(project)
+    remains = {f"reports/mine/02_format.failed.{ending}" for ending in ("ipynb", "html")}
+    assert set(after) - set(before) == remains
+    assert {name: after[name] for name in before} == before
+    assert command(project, "run", "--profile", "mine", "--from", "02").returncode == 0
+    assert not remains & set(contents(project))
+
+
+@pytest.mark.slow
+def test_an_index_that_cannot_be_written_hides_no_failure_and_stops_no_step(
+    tmp_path: Path,
+) -> None:
+    project = make_project(tmp_path / "project")
+    broken = project / "reports" / "theirs" / "run.json"
+    broken.parent.mkdir(parents=True)
+    broken.write_text("{")
+    failed = command(project, "run", "--profile", "mine", "--set", "02_format.how=raise")
+    assert "theirs/run.json" in failed.stdout  # told after 01, which completed
+    assert "expected 3 turns, got 4" in failed.stderr
+    assert "theirs" not in failed.stderr
+    without = command(project, "run", "--profile", "mine", "--from", "02")
+    assert without.returncode == 1
+    assert "every notebook completed, but not the index" in without.stderr
+    assert (project / "reports" / "mine" / "02_format.html").exists()
 
 
 @pytest.mark.parametrize(
@@ -163,6 +147,8 @@ def test_what_did_not_complete_fails_and_is_kept(tmp_path: Path, how: str, expec
         ("mine", {"settings": ["02.n=four"]}, "expected int like 3, got str 'four'"),
         ("mine", {"first": "07_more"}, "no notebook '07_more'"),
         ("mine", {"only": ["data"]}, "no notebook 'data'"),
+        ("mine", {"first": "02", "settings": ["01.n=4"]}, r"to run \(02_format\), got 01_data"),
+        ("mine", {"only": ["01"], "settings": ["02.n=4"]}, r"to run \(01_data\), got 02_format"),
     ],
 )
 def test_bad_input_is_refused_before_anything_runs(
@@ -260,6 +246,49 @@ def test_a_long_message_is_cut_and_paths_lose_their_folders() -> None:
     assert failures.short_path("/home/someone/lib/site-packages/torch/nn/a.py") == "torch/nn/a.py"
 
 
+def failure(ename: str, evalue: str, *frames: str) -> Exception:
+    error = Exception()
+    error.ename, error.evalue, error.traceback = ename, evalue, list(frames)
+    return error
+
+
+CELL = "Cell In[3], line 2\n      1 note = notes[0]\n----> 2 "
+OURS = f"File {runs.__file__}:7, in start(note)\n      6 x = 1\n----> 7 "
+LIBRARY = "File /lib/site-packages/pandas/a.py:9, in read(x)\n      8 y = 1\n----> 9 "
+
+
+@pytest.mark.parametrize(
+    ("error", "is_shown"),
+    [
+        (failure("ValueError", "said", CELL + "raise ValueError(said)"), True),
+        (failure("AssertionError", "said", CELL + "    assert n == 1, said"), True),
+        (failure("ValueError", "said", CELL + "start(note)", OURS + "    raise ValueError("), True),
+        (failure("ValueError", "said", CELL + "float(note)"), False),
+        (failure("KeyError", "said", CELL + "start(note)", OURS + "return table[note]"), False),
+        (failure("ValueError", "said", CELL + "read(x)", LIBRARY + "raise ValueError(x)"), False),
+        (failure("OSError", "said", CELL + "read(x)", LIBRARY + "return open(x)"), True),
+        (failure("ValueError", "said"), False),
+    ],
+)
+def test_only_a_message_of_this_project_s_own_reaches_the_terminal(
+    error: Exception, is_shown: bool
+) -> None:
+    lines = "\n".join(failures.explain(error))
+    assert ("said" in lines) is is_shown
+    assert (failures.WITHHELD in lines) is not is_shown
+    assert not {"notes[0]", "table[note]", "float(note)"} & set(lines.split())
+
+
+def test_how_a_kernel_died_is_said_by_what_it_was() -> None:
+    killed = failures.explain_death(-signal.SIGKILL, 3.21, 4.0)
+    assert "lack of memory" in killed
+    assert "3.21 GiB" in killed
+    assert "4.0 GiB" in killed
+    crashed = failures.explain_death(-signal.SIGSEGV, 3.21, 4.0)
+    assert "SIGSEGV" in crashed
+    assert "lack" not in crashed
+
+
 def test_help_loads_no_heavy_library() -> None:
     heavy = ("torch", "transformers", "pandas", "scipy", "matplotlib", "papermill", "fastapi")
     code = f"import sys, medisum_utils.__main__; print([m for m in {heavy} if m in sys.modules])"
@@ -273,11 +302,11 @@ def test_help_loads_no_heavy_library() -> None:
 def test_a_kernel_keeps_its_memory_unless_the_user_says_otherwise(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for name in execute.KEEP_MEMORY:
+    for name in kernels.KEEP_MEMORY:
         monkeypatch.delenv(name, raising=False)
-    with execute._importable():
-        assert {name: os.environ[name] for name in execute.KEEP_MEMORY} == execute.KEEP_MEMORY
-    assert not set(execute.KEEP_MEMORY) & set(os.environ)
+    with kernels._importable():
+        assert {name: os.environ[name] for name in kernels.KEEP_MEMORY} == kernels.KEEP_MEMORY
+    assert not set(kernels.KEEP_MEMORY) & set(os.environ)
     monkeypatch.setenv("MALLOC_MMAP_MAX_", "7")
-    with execute._importable():
+    with kernels._importable():
         assert os.environ["MALLOC_MMAP_MAX_"] == "7"

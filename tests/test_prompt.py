@@ -208,6 +208,7 @@ def test_loading_refuses_another_tokenizer_and_a_broken_file(renderer, tokenizer
     shutil.copytree(tmp_path / "other", permuted)
     small_model.make_tokenizer(permuted)
     pieces = json.loads((permuted / "tokenizer.json").read_text())
+    (permuted / "config.json").write_text('{"model_type": "llama"}')
     vocabulary = pieces["model"]["vocab"]
     first, second = [piece for piece, id_ in vocabulary.items() if id_ in (300, 301)]
     vocabulary[first], vocabulary[second] = vocabulary[second], vocabulary[first]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -123,6 +124,56 @@ def test_navigation_links_only_reports_that_exist(html: str) -> None:
     first = (runs.report_dir("p") / "01_data.html").read_text()
     assert '<a href="02_format.html">02 format</a>' in first
     assert first.count('<nav class="reports">') == 1
+
+
+def test_a_report_that_need_not_change_is_not_written(html: str) -> None:
+    folder = runs.report_dir("p")
+    for name in ("01_data", "02_format"):
+        reports.write_report(folder / "01_data.ipynb", "p", name)
+    for path in folder.glob("*.html"):
+        os.utime(path, (0, 0))
+    second = executed_notebook(folder / "02_format.ipynb")
+    notebook = nbformat.read(second, as_version=4)
+    notebook.cells[0].source += "\n\nMore."
+    nbformat.write(notebook, second)
+    reports.write_report(second, "p", "02_format")
+    reports.write_report(second, "p", "02_format.failed", step="02_format")
+    assert "More." in (folder / "02_format.html").read_text()
+    assert (folder / "01_data.html").stat().st_mtime == 0
+
+
+def test_a_report_of_a_failure_changes_no_other(html: str) -> None:
+    folder = runs.report_dir("p")
+    page = folder / "01_data.html"
+    page.write_text(page.read_text().replace("02 format", "of another time"))
+    before = page.read_bytes()
+    reports.write_report(folder / "01_data.ipynb", "p", "02_format.failed", step="02_format")
+    assert page.read_bytes() == before
+
+
+def test_a_page_is_whole_or_not_written(
+    html: str, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = runs.report_dir("p")
+    index = overview.write_index()
+    before = {path: path.read_bytes() for path in (index, folder / "01_data.html")}
+
+    def full(path: Path, content: bytes) -> None:
+        with path.open("wb") as file:
+            file.write(content[: len(content) // 2])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(Path, "write_text", lambda path, text, *_, **__: full(path, text.encode()))
+    runs.report_dir("q").mkdir()
+    shutil.copy(folder / "01_data.html", runs.report_dir("q") / "01_data.html")
+    nbformat.write(v4.new_notebook(cells=[v4.new_markdown_cell("# Short")]), folder / "x.ipynb")
+    with pytest.raises(OSError, match="No space left"):
+        overview.write_index()
+    with pytest.raises(OSError, match="No space left"):
+        reports.write_report(folder / "x.ipynb", "p", "01_data")
+    assert {path: path.read_bytes() for path in before} == before
+    assert not list(project.rglob("*.partial"))
 
 
 def score(mean: float) -> dict[str, float]:

@@ -19,8 +19,7 @@ import train_notebook
 from train_notebook import PROFILE, run_notebook
 
 from medisum_utils import runs, training, training_record
-from medisum_utils.model import base_digest, load_tokenizer
-from medisum_utils.prompt import Renderer
+from medisum_utils.model import base_digest
 
 N_STEPS, SAVED_AT, KILLED_AT = 6, 4, 5  # 12 examples in steps of 2, saved at 2, 4 and 6
 ADAPTER = ("adapter_config.json", "adapter_model.safetensors", "prompt.json", "training.json")
@@ -83,7 +82,8 @@ def test_a_run_leaves_its_record_beside_checkpoints_and_adapter(home):
     beside = training_record.read_record(folder / "checkpoints")
     assert training_record.with_adapter(beside, folder) == record
     parameters = entry(home)["parameters"]
-    of_no_weight = {"base_model", "checkpoint_activations", "resume", "group_by_length"}
+    # group_by_length and arithmetic are recorded as what follows from them: sampling, bf16
+    of_no_weight = {"device", "checkpoint_activations", "resume", "group_by_length", "arithmetic"}
     assert set(parameters) - of_no_weight <= set(record["settings"])
     assert all(parameters[name] == record["settings"][name] for name in ("seed", "learning_rate"))
     assert record["settings"]["n_steps"] == N_STEPS
@@ -210,29 +210,34 @@ def test_resuming_with_another_setting_is_refused_and_touches_nothing(home, para
     assert contents(home / "models") == before
 
 
-@pytest.mark.parametrize("what", ["train", "rendered", "auxiliary", "prompt", "base"])
+@pytest.mark.parametrize("what", ["train", "auxiliary", "prompt", "base"])
 def test_resuming_with_other_data_prompt_or_base_is_refused(home, what):
-    processed = runs.processed_dir(PROFILE)
-    rendered = processed / "rendered"
+    rendered = runs.processed_dir(PROFILE) / "rendered"
     if what == "train":
-        with (processed / "train.jsonl").open("a") as file:
-            file.write("\n")
-        says = r"train\.jsonl was [0-9a-f]{12}\.\.\. and is"
-    elif what == "rendered":
-        lines = (rendered / "train.jsonl").read_text().splitlines(keepends=True)
-        (rendered / "train.jsonl").write_text("".join(lines[:-1] + lines[:1]))
-        says = r"rendered/train\.jsonl was [0-9a-f]{12}\.\.\. and is"
+        train_notebook.write_data(seed=3)
+        train_notebook.render()
+        says = r"rendered/train\.jsonl was [0-9a-f]{12}\.\.\. and is.* train\.jsonl was "
     elif what == "auxiliary":
         shutil.copy(rendered / "valid.jsonl", rendered / "auxiliary.jsonl")
-        says = r"rendered/auxiliary\.jsonl was not there and is"
+        says = r"no completed step is on record as having written .*auxiliary\.jsonl"
     elif what == "prompt":
-        Renderer(load_tokenizer("models/base"), "Write another note.").save(rendered)
+        train_notebook.render("Write another note.")
         says = r"rendered/prompt\.json was [0-9a-f]{12}\.\.\. and is"
     else:
         small_model.make_base(home / "models" / "base", seed=1)
-        says = r"base was [0-9a-f]{12}\.\.\. and is"
+        says = r"trained otherwise.*base was [0-9a-f]{12}\.\.\. and is"
     before = contents(home / "models")
-    with pytest.raises(ValueError, match=rf"trained otherwise.*{says}"):
+    with pytest.raises(ValueError, match=says):
+        run_notebook(resume=True)
+    assert contents(home / "models") == before
+
+
+def test_rendered_data_that_were_edited_are_not_trained_on(home):
+    path = runs.processed_dir(PROFILE) / "rendered" / "train.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[:-1] + lines[:1]))
+    before = contents(home / "models")
+    with pytest.raises(ValueError, match=r"rendered/train\.jsonl is not the one that 02_format"):
         run_notebook(resume=True)
     assert contents(home / "models") == before
 

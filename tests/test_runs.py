@@ -131,6 +131,82 @@ def test_too_small_a_machine_is_said_with_both_numbers(tmp_path: Path) -> None:
         machine.check_gpu(1e9)
 
 
+def control_groups(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, membership: str, files: dict[str, str]
+) -> None:
+    """A system's control groups as files, and this process's place in them."""
+    for name, text in files.items():
+        path = folder / "cgroup" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    (folder / "self").write_text(membership)
+    monkeypatch.setattr(machine, "CONTROL_GROUPS", folder / "cgroup")
+    monkeypatch.setattr(machine, "MEMBERSHIP", folder / "self")
+
+
+MIB = 2**20
+
+
+def test_what_a_container_already_uses_is_not_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {
+        "memory.max": f"{64 * MIB}\n",
+        "memory.current": f"{48 * MIB}\n",
+        "memory.stat": f"anon {30 * MIB}\ninactive_file {16 * MIB}\nactive_file {2 * MIB}\n",
+    }
+    control_groups(tmp_path, monkeypatch, "0::/\n", files)
+    assert machine.memory_gib() == 64 / 1024
+    assert machine.available_memory_gib() == (64 - (48 - 16)) / 1024
+    with pytest.raises(MemoryError, match=r"expected 0\.1 GiB of free memory, got 0\.0"):
+        machine.check_memory(0.05)
+
+
+def test_older_control_groups_say_the_same_under_other_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {
+        "memory/memory.limit_in_bytes": f"{64 * MIB}\n",
+        "memory/memory.usage_in_bytes": f"{48 * MIB}\n",
+        "memory/memory.stat": f"inactive_file 0\ntotal_inactive_file {16 * MIB}\n",
+    }
+    membership = "9:name=systemd:/\n4:memory:/of/the/host\n0::/\n"  # no such folder in here
+    control_groups(tmp_path, monkeypatch, membership, files)
+    assert machine.memory_gib() == 64 / 1024
+    assert machine.available_memory_gib() == 32 / 1024
+
+
+def test_the_narrowest_of_nested_limits_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def group(limit: str, used: int) -> dict[str, str]:
+        return {"max": limit, "current": f"{used * MIB}", "stat": "inactive_file 0\n"}
+
+    files = {
+        f"{folder}memory.{name}": text
+        for folder, values in {
+            "user/job/": group("max", 8),
+            "user/": group(f"{64 * MIB}", 60),
+            "other/": group(f"{1 * MIB}", 1),
+        }.items()
+        for name, text in values.items()
+    }
+    control_groups(tmp_path, monkeypatch, "0::/user/job\n", files)
+    assert machine.memory_gib() == 64 / 1024
+    assert machine.available_memory_gib() == 4 / 1024
+
+
+def test_a_limit_that_is_exceeded_leaves_nothing_and_none_leaves_the_machine_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    control_groups(
+        tmp_path, monkeypatch, "0::/\n", {"memory.max": "1024", "memory.current": "4096"}
+    )
+    assert machine.available_memory_gib() == 0
+    control_groups(tmp_path, monkeypatch, "0::/\n", {"memory.max": "max"})
+    assert machine.available_memory_gib() > 0.01
+
+
 def test_the_environment_table_has_what_a_reader_needs_to_repeat() -> None:
     table = runs.environment_table()
     for row in ("Python", "processor", "memory", "device", "git commit", "torch", "peft"):

@@ -1,0 +1,85 @@
+"""SIGINT and SIGTERM as an exception, so that a run can say what stopped and end its kernel."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal asked the run to stop.
+
+    It is a KeyboardInterrupt because asyncio, in which a cell is awaited, swallows anything else
+    that a signal handler raises.
+    """
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signum)
+        self.signum = signum
+        self.name = signal.Signals(signum).name
+
+    @property
+    def exit_code(self) -> int:
+        """What a shell calls a process that this signal ended: 130 or 143."""
+        return 128 + self.signum
+
+
+class _Interrupts:
+    """What has come so far, and whether it has to wait."""
+
+    def __init__(self) -> None:
+        self.came: int | None = None
+        self.n_holders = 0
+
+    def handle(self, signum: int, frame: FrameType | None) -> None:
+        self.came = signum
+        for each in SIGNALS:  # whoever asks twice does not want to wait for a tidy end
+            if signal.getsignal(each) == self.handle:
+                signal.signal(each, signal.SIG_DFL)
+        if not self.n_holders:
+            raise Interrupted(signum)
+
+
+_interrupts = _Interrupts()
+
+
+@contextmanager
+def raised() -> Iterator[None]:
+    """Raises `Interrupted` in the main thread at the first SIGINT or SIGTERM; a second one kills.
+
+    A signal that the parent process chose to ignore, as `nohup` and `&` do, stays ignored.
+    """
+    before = {each: signal.getsignal(each) for each in SIGNALS}
+    _interrupts.came = None
+    for each, handler in before.items():
+        if handler != signal.SIG_IGN:
+            signal.signal(each, _interrupts.handle)
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """Lets a signal wait until the block is done, so that files are replaced together.
+
+    Raises: Interrupted at the end of the block for a signal that came within it.
+    """
+    _interrupts.n_holders += 1
+    try:
+        yield
+    finally:
+        _interrupts.n_holders -= 1
+    if _interrupts.came is not None and not _interrupts.n_holders:
+        raise Interrupted(_interrupts.came)
+
+
+def came() -> bool:
+    """Whether a signal has asked the run to stop."""
+    return _interrupts.came is not None
