@@ -15,7 +15,7 @@ SUPPORT = 0.4  # share of a fact's weight that must be found for it to count as 
 # the work grows with the length of the texts and not with its square. Of 99,175 facts of MTS-Dialog
 # and ACI-Bench none shares a key with more than 63 statements of the other text (396 tokens).
 MOST_STATEMENTS, MOST_TOKENS = 256, 4000
-_ROUNDING = 1e-9  # a sum of weights depends on their order by less
+_DIGITS = 9  # sums of the same weights in another order are equal to so many
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +74,14 @@ class Index:
         fact = _Fact(atom)
         sharing = [(*fact.bounds(self._places[n]), -n) for n in self._sharing(atom)]
         best, rank = Cover(missing=tuple(token.key for token in atom.tokens)), (-1.0, 0.0, 0)
-        for most, _, negative in sorted(sharing, reverse=True):
-            if most < rank[0] - _ROUNDING:
+        for most, likewise, negative in sorted(sharing, reverse=True):
+            if most < rank[0]:
                 break  # no other can speak of more of it
+            if most == rank[0] and likewise < rank[1]:
+                continue  # nor, of as much, can this one say more of it likewise
             cover = _cover(fact, self._places[-negative], -negative)
-            new = (cover.share + cover.against, cover.share - cover.asked, negative)
+            spoken, agreed = cover.share + cover.against, cover.share - cover.asked
+            new = (round(spoken, _DIGITS), round(agreed, _DIGITS), negative)
             if new > rank:
                 best, rank = cover, new
         return best
@@ -144,7 +147,8 @@ class _Fact:
             return 0.0, 0.0
         same = [token.weight for token, _ in self.reach if token.key in places.by_key]
         bound = (token.weight for token, _ in self.reach)
-        return (sum(free) + sum(bound)) / self.total, (sum(free) + sum(same)) / self.total
+        most, likewise = (sum(free) + sum(part) for part in (bound, same))
+        return round(most / self.total, _DIGITS), round(likewise / self.total, _DIGITS)
 
 
 def _cover(fact: _Fact, places: _Places, number: int) -> Cover:
