@@ -13,7 +13,7 @@ from functools import lru_cache
 
 import yaml
 
-from medisum_utils import dates, quantities
+from medisum_utils import dates, quantities, spoken
 from medisum_utils.denial import SENTENCE_END, denied
 from medisum_utils.vocabulary import LEXICON, stem, vocabulary
 
@@ -115,7 +115,7 @@ def tokenize(text: str) -> list[str]:
     text = dates.as_keys(text)
     text = text.replace("-", " ")
     text = _DATE_KEY.sub(r"@d\1-\2", text)
-    words = quantities.ratios(quantities.digits(_WORD.findall(text)))
+    words = quantities.ratios(spoken.digits(_WORD.findall(text)))
     return dates.spoken(words)
 
 

@@ -19,7 +19,8 @@ import pytest
 from counted_regex import Counted
 
 import medisum_utils
-from medisum_utils import dates, exchange, matching, quantities, statements, transcript, vocabulary
+from medisum_utils import dates, exchange, matching, quantities, spoken, statements, transcript
+from medisum_utils import vocabulary as lists
 from medisum_utils.exchange import read_dialogue
 from medisum_utils.facts import dialogue_omissions, score_note
 from medisum_utils.matching import Index
@@ -29,9 +30,12 @@ from medisum_utils.transcript import parse_turns
 MOST = 3.0  # times the work for twice the text
 PACKAGE = str(Path(medisum_utils.__file__).parent)
 
-MODULES = (dates, exchange, quantities, statements, transcript, vocabulary)
+MODULES = (dates, exchange, lists, quantities, spoken, statements, transcript)
 # These are held against a whole line or word; all others look for their matches in a text.
-WHOLE = {"transcript._TURN_START", "transcript._MARK", "dates._YEAR"}
+WHOLE = {
+    *("transcript._TURN_START", "transcript._MARK", "dates._YEAR"),
+    *("quantities.NUMERAL", "spoken.NUMERAL", "spoken._DECIMAL"),
+}
 
 
 def patterns_of(module: ModuleType) -> dict[str, re.Pattern[str]]:
@@ -110,7 +114,7 @@ def test_counted_searches_find_what_re_finds(name: str) -> None:
         assert Counted(pattern).fits(one) == bool(pattern.fullmatch(one))
 
 
-TERMS = [entries[0][0] for entries in vocabulary.vocabulary().phrases.values()]
+TERMS = [entries[0][0] for entries in lists.vocabulary().phrases.values()]
 
 
 def _term(at: int) -> str:
