@@ -11,7 +11,7 @@ from medisum_utils.vocabulary import vocabulary
 # "Doctor:", "[patient]", "Guest_family:", also where a line break before the label was lost
 _SPEAKER = re.compile(
     r"(?:^|(?<=\s))(?:\[(?P<tag>[A-Za-z_ ]{2,20})\]:?"
-    r"|(?P<label>(?:doctor|patient|nurse|clinician|guest\w*|gest\w*|speaker ?\d?)\w*) ?:)\s*",
+    r"|(?P<label>(?:doctor|patient|nurse|clinician|guest|gest|speaker ?\d?)\w*) ?:)\s*",
     re.IGNORECASE | re.MULTILINE,
 )
 

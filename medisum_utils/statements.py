@@ -13,11 +13,16 @@ from functools import lru_cache
 
 import yaml
 
-from medisum_utils import dates, quantities
+from medisum_utils import dates, quantities, spoken
 from medisum_utils.denial import SENTENCE_END, denied
 from medisum_utils.vocabulary import LEXICON, stem, vocabulary
 
 LIGHT_WEIGHT = 0.4  # "chronic", "better": they qualify a fact and are rarely one
+# A longer sentence is broken, so that the work of reading and matching it stays bounded: a text
+# that never ends a sentence would be one statement. The longest of MTS-Dialog and ACI-Bench, speech
+# written down without punctuation, has 601 words; words a thousand apart have no bearing on each
+# other.
+LONGEST_SENTENCE = 1000  # words
 SIDES = frozenset({"left", "right", "bilateral"})
 
 _WORD = re.compile(
@@ -29,6 +34,11 @@ _WORD = re.compile(
 _SENTENCE_BREAK = re.compile(
     r"(?<=[.?!;])\s+(?=\S)|\n+|(?<=[a-z0-9,])\s+(?=(?:The|He|She|There|Her|His|It|They)\s)"
 )
+_LIST_NUMBER = re.compile(  # "1. Asthma. 2. Gout."
+    r"(?:^|(?<=\s))\d+\.(?:\s+(?=[A-Za-z])|\s*$)", re.MULTILINE
+)
+_DATE_KEY = re.compile(r"@d(\d\d) (\d\d)")
+_KEY_MARK = re.compile(r"@[dmy]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,20 +114,23 @@ def tokenize(text: str) -> list[str]:
         text = pattern.sub(new, text)
     text = dates.as_keys(text)
     text = text.replace("-", " ")
-    text = re.sub(r"@d(\d\d) (\d\d)", r"@d\1-\2", text)
-    words = quantities.ratios(quantities.digits(_WORD.findall(text)))
+    text = _DATE_KEY.sub(r"@d\1-\2", text)
+    words = quantities.ratios(spoken.digits(_WORD.findall(text)))
     return dates.spoken(words)
 
 
 def sentences(text: str) -> Iterator[tuple[str, list[str]]]:
-    """The sentences of a text with their words; see `_SENTENCE_BREAK` for where they end."""
-    text = re.sub(
-        r"(?m)(?:^|(?<=\s))\d+\.(?:\s+(?=[A-Za-z])|\s*$)", "\n", text
-    )  # "1. Asthma. 2. Gout."
+    """The sentences of a text with their words; see `_SENTENCE_BREAK` for where they end.
+
+    One of more than `LONGEST_SENTENCE` words comes in pieces of that many.
+    """
+    text = _LIST_NUMBER.sub("\n", text)
     for part in _SENTENCE_BREAK.split(text):
         words = _without_header(tokenize(part))
-        if any(word not in SENTENCE_END for word in words):
-            yield part.strip(), words
+        for begin in range(0, len(words), LONGEST_SENTENCE):
+            piece = words[begin : begin + LONGEST_SENTENCE]
+            if any(word not in SENTENCE_END for word in piece):
+                yield part.strip() if len(piece) == len(words) else shown(piece), piece
 
 
 def _without_header(words: list[str]) -> list[str]:
@@ -215,11 +228,14 @@ def atoms(statements: Iterable[Statement]) -> list[Atom]:
 
 def _joined(parts: list[list[Token]]) -> list[list[Token]]:
     out: list[list[Token]] = []
+    names = False  # whether the last of `out` names something
     for part in parts:
-        if out and not (_names_something(part) and _names_something(out[-1])):
-            out[-1] = out[-1] + part
+        if out and not (_names_something(part) and names):
+            out[-1] += part
+            names = names or _names_something(part)
         else:
-            out.append(part)
+            out.append(list(part))
+            names = _names_something(part)
     return out
 
 
@@ -229,7 +245,7 @@ def _names_something(part: list[Token]) -> bool:
 
 def shown(words: Iterable[str]) -> str:
     """Words as a person reads them: dates without the marks of their keys."""
-    return re.sub(r"@[dmy]", "", " ".join(words)).replace(" ,", ",")
+    return _KEY_MARK.sub("", " ".join(words)).replace(" ,", ",")
 
 
 def _said(statement: Statement, part: list[Token]) -> str:

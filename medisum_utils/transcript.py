@@ -26,14 +26,15 @@ _LABEL = "(?:" + "|".join(sorted(ROLES, key=len, reverse=True)) + ")(?:[_ ]?[0-9
 
 # A colon ends a label; after one with an underscore, which is no word of speech, a full stop may.
 _PLAIN = rf"(?P<plain>{_LABEL})(?:\s*:|(?<=_family)\.)"
-_TURN_START = re.compile(rf"\s*(?:\[(?P<tag>{_LABEL})\]|{_PLAIN})\s*(?P<text>.*)", re.IGNORECASE)
+_TURN_START = re.compile(rf"\s*(?:\[(?P<tag>{_LABEL})\]|{_PLAIN})(?P<text>.*)", re.IGNORECASE)
 
 # A second speaker in a line follows the end of a sentence and says something: a doctor who is only
 # addressed ("Yes, Doctor:") starts no turn.
 _SECOND_SPEAKER = re.compile(
     r"(?<=[.?!])\s+(?=(?:Doctor|Patient|Guest_family|Guest_clinician)(?:_?[0-9])?:\s*\S)"
 )
-_LEFTOVER = re.compile(r"\s*(?:Sp [0-9]+|[\W_]*)\s*")  # a transcriber's mark, or no word at all
+_MARK = re.compile(r"Sp [0-9]+")  # a transcriber's
+_SPEECH = re.compile(r"[^\W_]")
 
 
 def parse_turns(text: str, first_speaker: str | None = None) -> tuple[Turn, ...]:
@@ -49,7 +50,7 @@ def parse_turns(text: str, first_speaker: str | None = None) -> tuple[Turn, ...]
         start = _TURN_START.fullmatch(line)
         if start:
             spoken.append((_role(start["tag"] or start["plain"]), [start["text"]]))
-        elif _LEFTOVER.fullmatch(line):
+        elif _is_leftover(line):
             continue
         elif spoken:
             spoken[-1][1].append(line)
@@ -61,10 +62,15 @@ def parse_turns(text: str, first_speaker: str | None = None) -> tuple[Turn, ...]
                 f"'[doctor] ...'), got line {number} before any known speaker"
             )
     joined = [(role, " ".join(" ".join(parts).split())) for role, parts in spoken]
-    turns = tuple(Turn(role, words) for role, words in joined if not _LEFTOVER.fullmatch(words))
+    turns = tuple(Turn(role, words) for role, words in joined if not _is_leftover(words))
     if not turns:
         raise ValueError("expected a dialogue with turns such as 'Doctor: ...', got none")
     return turns
+
+
+def _is_leftover(words: str) -> bool:
+    """Whether a line is a transcriber's mark, or has no word at all."""
+    return not _SPEECH.search(words) or bool(_MARK.fullmatch(words.strip()))
 
 
 def unix_lines(text: str) -> str:

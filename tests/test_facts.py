@@ -7,6 +7,8 @@ import time
 import pytest
 
 from medisum_utils.facts import NoteFacts, dialogue_omissions, score_note
+from medisum_utils.matching import Index
+from medisum_utils.statements import LIGHT_WEIGHT, Atom, Statement, Token
 
 DIALOGUE = """Doctor: How old are you now?
 Patient: I'm sixty four.
@@ -194,6 +196,23 @@ def test_swapped_doses_are_seen() -> None:
     )
     swapped = note.replace("10 mg", "x").replace("250 mg", "10 mg").replace("x.", "250 mg.")
     assert score_note(note, swapped, "").f1 < 1.0
+
+
+def test_of_two_that_speak_of_all_of_it_the_one_that_agrees_is_taken() -> None:
+    def said(*, pain_absent: bool) -> Statement:
+        words = ("pain", "severe", "chronic", "sharp")
+        tokens = tuple(
+            Token(
+                word, 1.0 if word == "pain" else LIGHT_WEIGHT, word == "pain" and pain_absent, at, 0
+            )
+            for at, word in enumerate(words)
+        )
+        return Statement(" ".join(words), words, tokens)
+
+    # 0.4 + 0.4 + 0.4 said likewise and 1.0 otherwise add up to more than all of it, by a rounding.
+    denies, agrees = said(pain_absent=True), said(pain_absent=False)
+    cover = Index([denies, agrees]).best(Atom("", agrees.tokens, agrees))
+    assert (cover.statement, cover.conflicts) == (1, ())
 
 
 def test_measures_stay_between_zero_and_one() -> None:
