@@ -21,8 +21,13 @@ app = typer.Typer(
 @app.command()
 def run(
     profile: Annotated[
-        str, typer.Option(help="a name from notebooks/profiles, or the path of a .yaml file")
-    ] = "tiny",
+        str | None,
+        typer.Option(help="a name from notebooks/profiles, or a .yaml file; tiny by default"),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="your own .csv or .jsonl; --profile names the run"),
+    ] = None,
     first: Annotated[
         str | None, typer.Option("--from", metavar="STEP", help="start at this notebook")
     ] = None,
@@ -43,19 +48,29 @@ def run(
 
     try:
         with interrupts.raised():
-            _run(profile, first, only or (), settings or ())
+            _run(profile, data, first, only or (), settings or ())
     except interrupts.Interrupted as stop:
         typer.echo(f"stopped by {stop.name} before anything was run", err=True)
         raise typer.Exit(stop.exit_code) from None
 
 
-def _run(profile: str, first: str | None, only: Sequence[str], settings: Sequence[str]) -> None:
+def _run(
+    profile: str | None,
+    data: str | None,
+    first: str | None,
+    only: Sequence[str],
+    settings: Sequence[str],
+) -> None:
     from medisum_utils.execute import execute_run, prepare_run
     from medisum_utils.failures import RunFailed, RunStopped
     from medisum_utils.locks import ProfileBusy
 
     try:
-        prepared = prepare_run(profile, first=first, only=only, settings=settings)
+        if data is not None:
+            from medisum_utils.own_profile import profile_of
+
+            profile = profile_of(data, profile)
+        prepared = prepare_run(profile or "tiny", first=first, only=only, settings=settings)
     except (ValueError, OSError, MemoryError, RuntimeError) as error:
         typer.echo(f"nothing was run: {error}", err=True)
         raise typer.Exit(2) from None

@@ -11,6 +11,7 @@ from typing import Any
 
 from medisum_utils import profiles, runs
 from medisum_utils.kernels import Kernel
+from medisum_utils.notebook_parameters import read_notebook
 from medisum_utils.progress import Progress, headings, n_code_cells
 from medisum_utils.watch import Watch
 
@@ -21,7 +22,8 @@ Say = Callable[..., None]  # prints like `print`; takes `end`
 class Run:
     """What is about to run: a profile's name, its steps in order, and their parameters.
 
-    `named`, `only` and `settings` are how it was asked for, to say how to go on with it.
+    `named`, `only` and `settings` are how it was asked for, to say how to go on with it; `notes`
+    are sentences for whoever started it.
     """
 
     profile: str
@@ -30,6 +32,7 @@ class Run:
     named: str
     only: bool = False
     settings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def step_of(setting: str) -> str:
@@ -62,7 +65,7 @@ class Attempt:
     has_completed: bool = False
 
     def __post_init__(self) -> None:
-        self.notebook = profiles.read_notebook(profiles.notebooks_dir() / f"{self.step}.py")
+        self.notebook = read_notebook(profiles.notebooks_dir() / f"{self.step}.py")
         n_cells = n_code_cells(self.notebook) + 1  # papermill adds one with the parameters
         self.progress = Progress(n_cells, headings(self.notebook), self.say)
         self.entry_before = self._entry()

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from medisum_utils import interrupts, locks, machine, profiles, runs
+from medisum_utils import chain, interrupts, locks, machine, profiles, runs
 from medisum_utils.attempt import Attempt, Run, Say, step_of
 from medisum_utils.failures import RunFailed, RunStopped, explain, explain_death
 from medisum_utils.hub import find_base
@@ -46,7 +46,8 @@ def prepare_run(
     for step in steps:
         check_needs(profiles.all_parameters(step, profile, chosen.get(step, {})))
     values = {step: {profiles.SET_BY_RUNNER: profile, **chosen.get(step, {})} for step in steps}
-    return Run(profile, steps, values, name, bool(only), settings)
+    notes = tuple(profiles.changed_since(profile, chosen, steps))
+    return Run(profile, steps, values, name, bool(only), settings, notes)
 
 
 def execute_run(run: Run, *, say: Say = print) -> Path:
@@ -56,6 +57,8 @@ def execute_run(run: Run, *, say: Say = print) -> Path:
         `interrupts.raised`; locks.ProfileBusy where another process is running the profile.
     """
     started = time.perf_counter()
+    for note in run.notes:
+        say(f"note: {note}")
     with locks.hold(run.profile):
         index_error = _execute_steps([Attempt(step, run, say) for step in run.steps], say)
     if index_error:
@@ -213,7 +216,7 @@ def record_step(profile: str, step: str, wall_s: float, peak_gib: float) -> None
     ran = [steps[name] for name in standard if name in steps] or [entry]
     manifest = {
         "profile": profile,
-        "complete": all(name in steps for name in standard),
+        "complete": all(name in steps for name in standard) and not chain.stale_steps(steps),
         "seconds": round(sum(each.get("wall_s", each["seconds"]) for each in ran), 1),
         "peak_memory_gib": max(each["peak_memory_gib"] for each in ran),
         "finished": entry["finished"],

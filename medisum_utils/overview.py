@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from medisum_utils import runs
+from medisum_utils import chain, runs
 from medisum_utils.progress import duration
 from medisum_utils.reports import page, report_links, templates, write_page
 
@@ -35,17 +35,35 @@ HALLUCINATED = {  # by `facts_by` of metrics.json
 def write_index() -> Path:
     """Writes the overview over all profiles that were run and returns its path.
 
+    A profile of own data has an overview to itself, `reports/<profile>/index.html`, since git keeps
+    the common one.
+
     Raises: ValueError for a manifest or metrics that cannot be read, with the old overview kept.
     """
     folder = runs.project_root() / "reports"
     made = {path.parent.name for name in MADE_BY_RUNS for path in folder.glob(f"*/{name}")}
-    names = sorted(made, key=lambda name: (name != "tiny", name))  # the default first
-    described = [describe_profile(name) for name in names if name not in UNLISTED]
+    listed = sorted(made - set(UNLISTED), key=lambda name: (name != "tiny", name))  # default first
+    private = [name for name in listed if runs.is_private(name)]
+    for name in private:
+        links_from_there = {**describe_profile(name), "links": _links(name, "")}
+        _write_overview(folder / name / "index.html", [links_from_there])
+    shared = [describe_profile(name) for name in listed if name not in private]
+    return _write_overview(folder / "index.html", shared)
+
+
+def _write_overview(path: Path, described: Sequence[Mapping[str, Any]]) -> Path:
     body = templates().get_template("overview.html.j2").render(profiles=described)
     nav = '<nav class="reports"><span class="here">MediSum</span></nav>'
-    path = folder / "index.html"
     path.parent.mkdir(parents=True, exist_ok=True)
     return write_page(path, page(title="MediSum reports", body=body, navigation=nav))
+
+
+def _links(profile: str, folder: str) -> list[tuple[str, str]]:
+    """Label and address of each report, seen from the overview; no address for one not there."""
+    return [
+        (label, f"{folder}{step}.html" if exists else "")
+        for step, label, exists in report_links(profile)
+    ]
 
 
 def describe_profile(profile: str) -> dict[str, Any]:
@@ -56,18 +74,15 @@ def describe_profile(profile: str) -> dict[str, Any]:
     metrics = json.loads(metrics_path.read_text(encoding="utf-8")) if evaluated else {}
     splits = metrics.get("splits", {})
     columns = _columns(splits)
-    links = report_links(profile)
     return {
         "name": profile,
-        "links": [
-            (label, f"{profile}/{step}.html" if exists else "") for step, label, exists in links
-        ],
+        "links": _links(profile, f"{profile}/"),
         "warnings": _warnings(profile, manifest),
         "columns": [label for _, _, label in columns],
         "rows": _rows(splits, columns),
         "same_rows": _rows(same_encounters(splits), columns),
         "hallucinated": hallucinated(splits),
-        "evaluates": "04_eval" in [step for step, _, _ in links],
+        "evaluates": "04_eval" in [step for step, _, _ in report_links(profile)],
         "facts": _facts(manifest, metrics),
     }
 
@@ -163,6 +178,11 @@ def _warnings(profile: str, manifest: dict[str, Any]) -> list[str]:
     missing = [step for step in missing if step not in failed]
     if missing and not failed:
         warnings.append(f"Not run yet: {', '.join(missing)}.")
+    if stale := chain.stale_steps(manifest["steps"]):
+        warnings.append(
+            f"Of an older chain: {', '.join(stale)}. What they read has been made anew since; run "
+            f"again from {stale[0]}."
+        )
     return warnings
 
 

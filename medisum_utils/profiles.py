@@ -6,40 +6,20 @@ checked against the notebooks' own parameters cells before anything runs.
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from medisum_utils.runs import project_root, shown_path
+from medisum_utils.notebook_parameters import check_value, read_parameters
+from medisum_utils.runs import processed_dir, project_root, read_manifest, recorded, shown_path
 
 OUTSIDE_RUN = ("00_tiny_base",)  # made once; a standard run starts after it
 RESERVED = "medisum-tiny-base"  # models/<this> is the shipped base, never a run's output
 SET_BY_RUNNER = "profile"
-
-# What may be given where a notebook's default or annotation has this type.
-ACCEPTED: dict[str, tuple[type, ...]] = {
-    "bool": (bool,),
-    "int": (int,),
-    "float": (float, int),
-    "str": (str,),
-    "list": (list,),
-    "dict": (dict,),
-    "None": (type(None),),
-}
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One assignment of a parameters cell: its default and the types it takes."""
-
-    name: str
-    default: Any
-    types: tuple[str, ...]
+OWN_PROFILE = "profile.yaml"  # in data/processed/<name>: of a user's own file, see `own_profile`
 
 
 def notebooks_dir() -> Path:
@@ -55,95 +35,6 @@ def notebook_names() -> list[str]:
 def profile_names() -> list[str]:
     """The profiles that the project has."""
     return sorted(path.stem for path in (notebooks_dir() / "profiles").glob("*.yaml"))
-
-
-def read_notebook(path: Path):
-    """A notebook from its `.py` in the percent format, the form that is edited and reviewed."""
-    import jupytext
-
-    return jupytext.read(path)
-
-
-def read_parameters(path: Path) -> dict[str, Parameter]:
-    """The parameters of a notebook by name, from its one cell tagged `parameters`.
-
-    Raises: ValueError for none or several such cells, or a value that is no literal.
-    """
-    cells = [
-        cell.source
-        for cell in read_notebook(path).cells
-        if "parameters" in cell.metadata.get("tags", [])
-    ]
-    if len(cells) != 1:
-        raise ValueError(f"{path.name}: expected one cell tagged `parameters`, found {len(cells)}")
-    assignments = (_assignment(node, path) for node in ast.parse(cells[0]).body)
-    return {parameter.name: parameter for parameter in assignments}
-
-
-def _assignment(node: ast.stmt, path: Path) -> Parameter:
-    annotation = None
-    if isinstance(node, ast.Assign) and len(node.targets) == 1:
-        target = node.targets[0]
-    elif isinstance(node, ast.AnnAssign) and node.value is not None:
-        target, annotation = node.target, ast.unparse(node.annotation)
-    else:
-        target = None
-    if not isinstance(target, ast.Name):
-        raise ValueError(
-            f"{path.name}, parameters cell, line {node.lineno}: expected `name = literal`"
-        )
-    try:
-        default = ast.literal_eval(node.value)
-    except ValueError:
-        raise ValueError(
-            f"{path.name}, parameters cell: expected a literal for {target.id}, "
-            f"got `{ast.unparse(node.value)}`"
-        ) from None
-    return Parameter(target.id, default, _types(default, annotation))
-
-
-def _types(default: Any, annotation: str | None) -> tuple[str, ...]:
-    """Type names from the annotation, else from the default; `None` alone takes any type."""
-    if annotation is not None:
-        names = (part.strip().partition("[")[0] for part in annotation.split("|"))
-        return tuple(name for name in names if name in ACCEPTED)
-    name = "None" if default is None else type(default).__name__
-    return () if name == "None" else (name.replace("tuple", "list"),)
-
-
-def check_value(notebook: str, parameter: Parameter, value: Any) -> None:
-    """Refuses a value of another type than the notebook's own.
-
-    Raises: ValueError that shows what was expected and what came.
-    """
-    accepted = tuple(kind for name in parameter.types for kind in ACCEPTED.get(name, ()))
-    is_bool_for_number = isinstance(value, bool) and bool not in accepted
-    if not accepted or (isinstance(value, accepted) and not is_bool_for_number):
-        return
-    message = (
-        f"{notebook}.{parameter.name}: expected {' or '.join(parameter.types)} "
-        f"like {parameter.default!r}, got {type(value).__name__} {value!r}"
-    )
-    if isinstance(value, str) and _is_number(value):
-        message += f"; YAML reads {value} as text, write {_as_yaml_number(value)}"
-    raise ValueError(message)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _as_yaml_number(text: str) -> str:
-    """A number as YAML 1.1 reads it: a point before the exponent and a sign in it."""
-    if "e" not in text.lower():
-        return text
-    mantissa, _, exponent = text.lower().partition("e")
-    mantissa = mantissa if "." in mantissa else mantissa + ".0"
-    return f"{mantissa}e{exponent if exponent[:1] in '+-' else '+' + exponent}"
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
@@ -172,6 +63,8 @@ def find_profile(name: str) -> tuple[str, Path]:
             f"underscores, and not {RESERVED!r}"
         )
     path = path or notebooks_dir() / "profiles" / f"{name}.yaml"
+    if not path.is_file() and (own := processed_dir(stem) / OWN_PROFILE).is_file():
+        path = own
     if not path.is_file():
         raise FileNotFoundError(
             f"no profile {shown_path(path)}; there are: {', '.join(profile_names()) or 'none'}"
@@ -294,6 +187,29 @@ def all_parameters(notebook: str, profile: str, values: Mapping[str, Any]) -> di
         raise ValueError(f"{notebook}: expected a parameter `profile` in its parameters cell")
     defaults = {name: parameter.default for name, parameter in parameters.items()}
     return {**defaults, **values, SET_BY_RUNNER: profile}
+
+
+def changed_since(
+    profile: str, chosen: Mapping[str, Mapping[str, Any]], steps: Iterable[str]
+) -> list[str]:
+    """What a profile says of steps that are not to run again, otherwise than they were run with.
+
+    `chosen` are the profile's values, `steps` those that are to run; the clauses are for a reader.
+
+    Raises: ValueError where it is whether text may be shown: 01_data decides that for all reports.
+    """
+    first = min(steps)
+    clauses = []
+    for step, entry in read_manifest(profile)["steps"].items():
+        if step >= first or step in steps or step not in notebook_names():
+            continue
+        now = all_parameters(step, profile, chosen.get(step, {}))
+        for name, value in entry["parameters"].items():
+            if name in now and recorded(now[name]) != value:
+                clauses.append(f"{step} ran with {name}={value!r}, the profile says {now[name]!r}")
+                if name == "show_text":
+                    raise ValueError(f"{clauses[-1]}; run again from {step}")
+    return clauses
 
 
 def parameters_in(step: str, namespace: Mapping[str, Any]) -> dict[str, Any]:

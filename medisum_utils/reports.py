@@ -182,7 +182,8 @@ def templates() -> Any:
 
 def navigation(profile: str, here: str) -> str:
     """The line at the top of a report: the overview, then each report of the profile."""
-    parts = ['<a href="../index.html">MediSum</a>']
+    overview = "index.html" if runs.is_private(profile) else "../index.html"
+    parts = [f'<a href="{overview}">MediSum</a>']
     for step, label, exists in report_links(profile):
         if step == here:
             parts.append(f'<span class="here" aria-current="page">{label}</span>')

@@ -55,6 +55,7 @@ __all__ = [
     "project_root",
     "read_manifest",
     "read_split_manifest",
+    "recorded",
     "report_dir",
     "require",
     "resolve",
@@ -113,7 +114,19 @@ def text_is_shown(profile: str) -> bool:
 
 
 def keep_private(profile: str) -> None:
-    """Makes git ignore the reports of a profile, whatever is in them: they are of own data."""
+    """Makes git ignore the reports of a profile, whatever is in them: they are of own data.
+
+    Raises: ValueError where git already keeps reports of that name.
+    """
+    try:
+        kept = _git("ls-files", "--", str(report_dir(profile)))
+    except (OSError, subprocess.CalledProcessError):  # no git, or a copy without its history
+        kept = ""
+    if kept:
+        raise ValueError(
+            f"reports/{profile} is tracked by git, and reports of own data must not be; give the "
+            "run a profile name of its own"
+        )
     report_dir(profile).mkdir(parents=True, exist_ok=True)
     (report_dir(profile) / ".gitignore").write_text("*\n", encoding="utf-8")
 
@@ -262,11 +275,11 @@ def start(
     own = {path for path in hashes if path.startswith(prefixes)}
     chain.check_chain(profile, name, hashes, read_manifest(profile)["steps"], own)
     staging.discard(name, folders)
-    recorded = {key: _recorded(value) for key, value in parameters.items()}
-    return Step(name, profile, recorded, hashes)
+    shown = {key: recorded(value) for key, value in parameters.items()}
+    return Step(name, profile, shown, hashes)
 
 
-def _recorded(value: Any) -> Any:
+def recorded(value: Any) -> Any:
     """A parameter as the manifest may show it: a path loses the folders of this machine."""
     return shown_path(value) if isinstance(value, str) and os.path.isabs(value) else value
 

@@ -14,7 +14,15 @@ import nbformat
 import pytest
 from small_project import NOTEBOOK, command, contents, make_project
 
-from medisum_utils import execute, failures, kernels, locks, profiles, progress, runs
+from medisum_utils import (
+    execute,
+    failures,
+    kernels,
+    locks,
+    notebook_parameters,
+    progress,
+    runs,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -225,7 +233,7 @@ def test_one_step_runs_alone_and_the_rest_of_the_manifest_stays(completed) -> No
 
 def test_the_stages_of_a_notebook_are_named_by_their_headings(project: Path) -> None:
     make_project(project / "inner")
-    notebook = profiles.read_notebook(project / "inner" / "notebooks" / "01_data.py")
+    notebook = notebook_parameters.read_notebook(project / "inner" / "notebooks" / "01_data.py")
     headings = list(progress.headings(notebook).values())
     assert headings[-1] == "The end"
     assert headings[1] == "Report of 01_data"

@@ -171,3 +171,52 @@ def test_every_shipped_profile_fits_its_notebooks(path: Path) -> None:
     chosen = profiles.load_profile(found)
     for step in profiles.select_steps(named=chosen):
         assert profiles.all_parameters(step, name, chosen.get(step, {}))["profile"] == name
+
+
+def test_run_all_in_jupyterlab_is_the_default_profile() -> None:
+    """The notebooks' own defaults are what the runner would inject for `tiny`."""
+    _, path = profiles.find_profile("tiny")
+    chosen = profiles.load_profile(path)
+    for step in profiles.standard_steps(chosen):
+        injected = profiles.all_parameters(step, "tiny", chosen.get(step, {}))
+        assert injected == profiles.all_parameters(step, "tiny", {}), step
+        assert (
+            profiles.read_parameters(profiles.notebooks_dir() / f"{step}.py")["profile"].default
+            == "tiny"
+        )
+
+
+def test_what_concerns_a_whole_run_is_said_in_one_notebook() -> None:
+    """The base, whether text is shown, and how notes are decoded are parameters of one each."""
+    once = {
+        "base_model": "02_format",
+        "show_text": "01_data",
+        "source": "01_data",
+        "max_new_tokens": "04_eval",
+        "guidance": "04_eval",
+        "no_repeat_ngram": "04_eval",
+        "instruction": "02_format",
+    }
+    parameters = {
+        step: profiles.read_parameters(profiles.notebooks_dir() / f"{step}.py")
+        for step in profiles.standard_steps()
+    }
+    for name, home in once.items():
+        assert [step for step in parameters if name in parameters[step]] == [home], name
+
+
+def test_a_profile_that_now_hides_what_01_was_run_to_show_stops(
+    notebook: Path, project: Path
+) -> None:
+    from medisum_utils import runs
+
+    notebook.write_text("01_data: {show_text: false}\n")
+    chosen = profiles.load_profile(notebook)
+    runs.start("01_data", "mine", {"show_text": True, "seed": 17}).finish()
+    with pytest.raises(ValueError, match="01_data ran with show_text=True.*run again from 01_data"):
+        profiles.changed_since("mine", chosen, ["02_format"])
+    assert profiles.changed_since("mine", chosen, ["01_data", "02_format"]) == []
+    runs.start("01_data", "mine", {"show_text": False, "seed": 18}).finish()
+    assert profiles.changed_since("mine", chosen, ["02_format"]) == [
+        "01_data ran with seed=18, the profile says 17"
+    ]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import nbformat
 import pytest
 from offline import outside_addresses
+from patience import run_until_silent
 
 from medisum_utils.execute import assert_completed
 
@@ -25,13 +25,10 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (project / "models").mkdir()
     for borrowed in ("notebooks", "models/medisum-tiny-base"):
         (project / borrowed).symlink_to(ROOT / borrowed)
-    result = subprocess.run(
+    result = run_until_silent(
         [sys.executable, "-m", "medisum_utils", "run", "--profile", "smoke"],
         env={**os.environ, "MEDISUM_HOME": str(project), "PYTHONPATH": str(ROOT)},
         cwd=project,
-        capture_output=True,
-        text=True,
-        timeout=480,
     )
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
     return project / "reports" / "smoke"
