@@ -26,7 +26,7 @@ from medisum_utils import evaluation_tables as tables
 from medisum_utils.encounter import Encounter
 from medisum_utils.evaluation import SplitScores
 from medisum_utils.metrics import interval
-from medisum_utils.synthesis.encounters import generate
+from medisum_utils.synthesis.encounters import generate, generate_tests
 
 N, N_BASE = 12, 5
 ALL, COMPLETE = {"copy", "nearest", "base", "finetuned"}, {"copy", "nearest", "finetuned"}
@@ -38,7 +38,7 @@ def names(systems: set[str]) -> set[str]:
 
 @pytest.fixture(scope="module")
 def visits() -> list[Encounter]:
-    return list(generate(N, seed=5, split="test"))
+    return list(generate_tests(N, seed=5, split="test"))
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +104,7 @@ def test_the_block_knows_nothing_of_later_encounters(scores, same, visits, train
     others = [
         *scores.encounters[:N_BASE],
         *(dataclasses.replace(v, facts=visits[0].facts if scores.is_exact else ()) for v in
-          generate(N - N_BASE, seed=99, split="test")),
+          generate_tests(N - N_BASE, seed=99, split="test")),
     ]  # fmt: skip
     notes = notes_of(scores.encounters, train, N_BASE)
     notes |= {name: [*notes[name][:N_BASE], *["Plan:\nRest."] * (N - N_BASE)] for name in COMPLETE}
