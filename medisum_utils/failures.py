@@ -9,7 +9,7 @@ from pathlib import Path
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 FRAME = re.compile(r"^(?:File (.+?):(\d+), in (\w+)|Cell In\[\d+\], line (\d+))", re.M)
 CURRENT_LINE = re.compile(r"^-+> *\d+ (.*)$", re.M)
-MAX_MESSAGE = 400  # characters of an error's message in the terminal; the notebook has all of it
+MAX_MESSAGE = 1500  # characters of a message of ours in the terminal; the notebook has all of it
 WITHHELD = "its message may quote data and stands only in the notebook"
 
 # Errors whose messages name files, modules, types or amounts, never what a file holds.

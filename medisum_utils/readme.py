@@ -218,7 +218,7 @@ def main() -> None:
     """
     record = {}
     for profile in PROFILES:
-        metrics = runs.require(runs.report_dir(profile) / "metrics.json", "04_eval")
+        metrics = runs.require(runs.report_dir(profile) / "metrics.json", "04_eval", profile)
         read = json.loads(metrics.read_text(encoding="utf-8"))
         record[profile] = profile_record(read, runs.read_manifest(profile))
     readme = runs.project_root() / "README.md"

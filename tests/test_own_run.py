@@ -56,8 +56,9 @@ def visits(n: int, seed: int = 3) -> list[dict[str, str]]:
                 f"Patient: Well, {complaint}.\nDoctor: How long has that been going on?\n"
                 f"Patient: {course.format(days=days)}\n"
                 f"Doctor: Then let us try this: {plan.format(weeks=weeks)}.",
-                "note": f"Subjective:\n{canary.capitalize()} reports that {complaint}, for "
-                f"{days} days.\n\nPlan:\nAdvised {plan.format(weeks=weeks)}.",
+                # under fifteen words, so that like complaints do not make like notes
+                "note": f"Subjective:\n{canary.capitalize()}: {' '.join(complaint.split()[:5])}, "
+                f"{days} days.\n\nPlan:\nReview in {weeks} weeks.",
             }
         )
     return rows
