@@ -11,6 +11,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["MPLBACKEND"] = "agg"
 
 import random
+import signal
 import sys
 from pathlib import Path
 
@@ -18,6 +19,10 @@ import numpy
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# A job in the background ignores SIGINT, and so would the runs that the tests interrupt.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

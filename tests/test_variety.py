@@ -11,7 +11,7 @@ import pytest
 
 from medisum_utils import evaluation, systems, variety
 from medisum_utils.encounter import Encounter, NoteSection, Turn
-from medisum_utils.synthesis.encounters import generate
+from medisum_utils.synthesis.encounters import generate, generate_tests
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -142,7 +142,8 @@ def corpus_like(i: int) -> Encounter:
 def test_01_and_04_show_the_same_nearest_note(kind: str) -> None:
     """Each by the calls of its own notebook, which are looked up here too."""
     if kind == "generated":
-        train, test = (list(generate(n, seed=5, split=s)) for n, s in ((40, "train"), (9, "test")))
+        train = list(generate(40, seed=5, split="train"))
+        test = list(generate_tests(9, seed=5, split="test"))
     else:
         train, test = [corpus_like(i) for i in range(20)], [corpus_like(i) for i in range(50, 57)]
     found = variety.nearest(train, test)
