@@ -86,6 +86,18 @@ def _break_of_inputs(
     return None
 
 
+def check_written(profile: str, made_by: str, files: Mapping[str, str], entries: Entries) -> None:
+    """Makes sure that `files` (path to SHA-256) are as the completed step `made_by` wrote them.
+
+    Raises: BrokenChain that names the file and the step.
+    """
+    outputs = entries.get(made_by, {}).get("outputs", {})
+    for path, digest in files.items():
+        if outputs.get(path) != digest:
+            why = f"{path} is not the one that {made_by} wrote, by the record of its run"
+            raise BrokenChain(why, made_by, profile)
+
+
 def stale_steps(entries: Entries) -> list[str]:
     """The steps whose results belong to an older chain: the first that broke, and all after it."""
     first = next(breaks(entries), None)

@@ -11,7 +11,7 @@ from medisum_utils.hub import find_base
 from medisum_utils.runs import sha256_file, shown_path
 
 _INDEX = "model.safetensors.index.json"  # of weights in several files
-_NAMED = ("config.json", "tokenizer.json", "tokenizer_config.json")
+_NAMED = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
 
 
 def base_digest(base: str) -> str:

@@ -9,6 +9,7 @@ every file that stood there before as it was.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -132,6 +133,7 @@ def execute_step(attempt: Attempt) -> None:
         that wrote no entry into `run.json`.
     """
     attempt.begin()
+    values = attempt.run.values[attempt.step]
     for suffix in (".failed.ipynb", ".failed.html"):  # of an earlier attempt
         attempt.path(suffix).unlink(missing_ok=True)
     try:
@@ -139,7 +141,7 @@ def execute_step(attempt: Attempt) -> None:
             executed = run_notebook(
                 attempt.notebook,
                 attempt.path(".failed.ipynb"),
-                attempt.run.values[attempt.step],
+                values,
                 attempt.progress,
                 attempt.kernel,
             )
@@ -157,11 +159,24 @@ def _replace(attempt: Attempt) -> None:
     from medisum_utils.reports import write_report
 
     failed = attempt.path(".failed.ipynb")
-    write_report(failed, attempt.run.profile, attempt.step)
+    hide_folders(failed, attempt.run.values[attempt.step])
+    report = write_report(failed, attempt.run.profile, attempt.step)
     failed.replace(attempt.path(".ipynb"))
     wall_s = time.perf_counter() - attempt.started
-    record_step(attempt.run.profile, attempt.step, wall_s, attempt.watch.peak_gib)
+    record_step(attempt.run.profile, attempt.step, wall_s, attempt.watch.peak_gib, report)
     attempt.has_completed = True
+
+
+def hide_folders(executed: Path, parameters: Mapping[str, Any]) -> None:
+    """Takes this machine's folders out of the paths among the parameters, wherever they stand."""
+    text = executed.read_text(encoding="utf-8")
+    for value in parameters.values():
+        shown = runs.recorded(value)
+        if shown != value:
+            for _ in range(2):  # a string in a notebook, then a literal within that string
+                text = text.replace(value, shown)
+                value, shown = json.dumps(value)[1:-1], json.dumps(shown)[1:-1]
+    executed.write_text(text, encoding="utf-8")
 
 
 def assert_completed(notebook: Any) -> None:
@@ -191,6 +206,7 @@ def _kept(error: Exception, attempt: Attempt) -> RunFailed:
         lines += [f"  {line}" for line in explain(error)]
     failed = attempt.path(".failed.ipynb")
     if failed.exists():
+        hide_folders(failed, attempt.run.values[attempt.step])
         lines.append(f"  the notebook up to there: {runs.shown_path(failed)}")
         name = failed.stem
         try:
@@ -202,21 +218,27 @@ def _kept(error: Exception, attempt: Attempt) -> RunFailed:
     return RunFailed("\n".join(lines))
 
 
-def record_step(profile: str, step: str, wall_s: float, peak_gib: float) -> None:
+def record_step(profile: str, step: str, wall_s: float, peak_gib: float, report: Path) -> None:
     """Adds the runner's measures to a step's entry, and the totals over the newest of each step.
 
-    `wall_s` includes kernel start and HTML; `peak_gib` is the kernel's with its children.
+    `wall_s` includes kernel start and HTML; `peak_gib` is the kernel's with its children; `report`
+    is the HTML that shows this very entry's run.
     """
+    from medisum_utils.reports import report_digest
+
     manifest = runs.read_manifest(profile)
     steps = manifest["steps"]
     entry = steps[step]
     entry["wall_s"] = round(wall_s, 1)
+    entry["report_sha256"] = report_digest(report)
     entry["peak_memory_gib"] = round(max(peak_gib, entry.get("peak_memory_gib", 0.0)), 3)
     standard = profiles.steps_of(profile)
     ran = [steps[name] for name in standard if name in steps] or [entry]
     manifest = {
         "profile": profile,
-        "complete": all(name in steps for name in standard) and not chain.stale_steps(steps),
+        # An entry without the runner's measures was made outside it: its report is an older one.
+        "complete": all("wall_s" in steps.get(name, {}) for name in standard)
+        and not chain.stale_steps(steps),
         "seconds": round(sum(each.get("wall_s", each["seconds"]) for each in ran), 1),
         "peak_memory_gib": max(each["peak_memory_gib"] for each in ran),
         "finished": entry["finished"],

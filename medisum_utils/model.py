@@ -130,7 +130,7 @@ def load_base(
     Raises: ValueError for an unknown dtype; see also `find_base`.
     """
     import torch
-    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig, GenerationConfig
 
     dtype = _dtype(dtype)
     nf4 = BitsAndBytesConfig(
@@ -145,6 +145,8 @@ def load_base(
         device_map={"": torch.device(device)},
         **({"quantization_config": nf4} if quantize else {}),
     )
+    # A base may bring a repetition penalty or the like; what a run decodes with is its own record.
+    model.generation_config = GenerationConfig()
     if quantize and keep_differentiable_on_cpu(model) == 0:
         raise ValueError(
             f"expected linear layers in NF4, got none in {shown_path(name_or_path)}; "

@@ -9,7 +9,7 @@ from typing import Any
 
 from medisum_utils import chain, runs
 from medisum_utils.progress import duration
-from medisum_utils.reports import page, report_links, templates, write_page
+from medisum_utils.reports import page, report_digest, report_links, templates, write_page
 
 UNLISTED = ("smoke",)  # the tests' profile: its reports are not kept
 MADE_BY_RUNS = ("run.json", "[0-9][0-9]_*.html")
@@ -71,13 +71,17 @@ def describe_profile(profile: str) -> dict[str, Any]:
     manifest = runs.read_manifest(profile)
     metrics_path = runs.report_dir(profile) / "metrics.json"
     evaluated = "04_eval" in manifest["steps"] and metrics_path.exists()
+    warnings = _warnings(profile, manifest)
+    if evaluated and not _is_of_04(metrics_path, manifest):
+        evaluated = False
+        warnings.append("metrics.json is not the one that 04_eval wrote; run again from 04_eval.")
     metrics = json.loads(metrics_path.read_text(encoding="utf-8")) if evaluated else {}
     splits = metrics.get("splits", {})
     columns = _columns(splits)
     return {
         "name": profile,
         "links": _links(profile, f"{profile}/"),
-        "warnings": _warnings(profile, manifest),
+        "warnings": warnings,
         "columns": [label for _, _, label in columns],
         "rows": _rows(splits, columns),
         "same_rows": _rows(same_encounters(splits), columns),
@@ -168,16 +172,26 @@ def _cell(score: dict[str, float] | None) -> dict[str, str]:
     return {"mean": f"{score['mean']:.3f}", "range": shown}
 
 
+def _is_of_04(metrics_path: Path, manifest: Mapping[str, Any]) -> bool:
+    """Whether the metrics are those that the entry of 04 says it wrote, where it says so."""
+    written = manifest["steps"]["04_eval"].get("outputs", {})
+    digest = written.get(runs.shown_path(metrics_path))
+    return digest in (None, runs.sha256_file(metrics_path))
+
+
 def _warnings(profile: str, manifest: dict[str, Any]) -> list[str]:
     missing = [step for step, _, _ in report_links(profile) if step not in manifest["steps"]]
-    failed = [
-        path.name.removesuffix(".failed.html")
-        for path in sorted(runs.report_dir(profile).glob("*.failed.html"))
-    ]
+    leftovers = runs.report_dir(profile).glob("*.failed.*")
+    failed = sorted({path.name.partition(".failed.")[0] for path in leftovers})
     warnings = [f"The last run stopped with an error in {step}." for step in failed]
     missing = [step for step in missing if step not in failed]
     if missing and not failed:
         warnings.append(f"Not run yet: {', '.join(missing)}.")
+    for step, entry in manifest["steps"].items():
+        report = runs.report_dir(profile) / f"{step}.html"
+        shown = entry.get("report_sha256")
+        if "wall_s" not in entry or (shown and report.exists() and report_digest(report) != shown):
+            warnings.append(f"The report of {step} is not of its newest run; run {step} again.")
     if stale := chain.stale_steps(manifest["steps"]):
         warnings.append(
             f"Of an older chain: {', '.join(stale)}. What they read has been made anew since; run "

@@ -14,7 +14,7 @@ from pathlib import Path
 import yaml
 
 from medisum_utils.paths import processed_dir, shown_path
-from medisum_utils.profiles import OWN_PROFILE, profile_names
+from medisum_utils.profiles import OWN_PROFILE, checked_name, profile_names
 from medisum_utils.sources import is_own
 
 
@@ -29,7 +29,7 @@ def profile_of(data: str | os.PathLike, name: str | None = None) -> str:
         raise ValueError(f"--data {path.name}: expected a file named .csv or .jsonl")
     if not path.is_file():
         raise FileNotFoundError(f"--data {data}: expected a CSV or JSONL file, found none there")
-    name = name or re.sub(r"[^a-z0-9]+", "-", path.stem.lower()).strip("-") or "own"
+    name = checked_name(name or re.sub(r"[^a-z0-9]+", "-", path.stem.lower()).strip("-") or "own")
     instead = "give the run another name with --profile"
     if name in profile_names():
         raise ValueError(f"{name!r} is one of the project's own profiles; {instead}")

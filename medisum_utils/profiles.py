@@ -56,12 +56,7 @@ def find_profile(name: str) -> tuple[str, Path]:
     Raises: ValueError for a name that cannot be one, FileNotFoundError for a missing file.
     """
     path = Path(name) if name.endswith((".yaml", ".yml")) else None
-    stem = path.stem if path else name
-    if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]*", stem) or stem == RESERVED:
-        raise ValueError(
-            f"profile {stem!r}: expected lower-case letters, digits, dots, hyphens and "
-            f"underscores, and not {RESERVED!r}"
-        )
+    stem = checked_name(path.stem if path else name)
     path = path or notebooks_dir() / "profiles" / f"{name}.yaml"
     if not path.is_file() and (own := processed_dir(stem) / OWN_PROFILE).is_file():
         path = own
@@ -70,6 +65,19 @@ def find_profile(name: str) -> tuple[str, Path]:
             f"no profile {shown_path(path)}; there are: {', '.join(profile_names()) or 'none'}"
         )
     return stem, path
+
+
+def checked_name(name: str) -> str:
+    """The name of a profile, which names its folders.
+
+    Raises: ValueError for one that could lead out of the project, or is the shipped base's.
+    """
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]*", name) or name == RESERVED:
+        raise ValueError(
+            f"profile {name!r}: expected lower-case letters, digits, dots, hyphens and "
+            f"underscores, and not {RESERVED!r}"
+        )
+    return name
 
 
 def load_profile(path: Path, settings: Iterable[str] = ()) -> dict[str, dict[str, Any]]:
@@ -204,7 +212,7 @@ def changed_since(
         if step >= first or step in steps or step not in notebook_names():
             continue
         now = all_parameters(step, profile, chosen.get(step, {}))
-        for name, value in entry["parameters"].items():
+        for name, value in entry.get("parameters", {}).items():
             if name in now and recorded(now[name]) != value:
                 clauses.append(f"{step} ran with {name}={value!r}, the profile says {now[name]!r}")
                 if name == "show_text":

@@ -6,6 +6,7 @@ tagged `show-code`. A content security policy in each page forbids scripts and o
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Sequence
@@ -205,6 +206,12 @@ def report_links(profile: str) -> list[tuple[str, str, bool]]:
             number, _, words = step.partition("_")
             links.append((step, f"{number} {words.replace('_', ' ')}", exists))
     return links
+
+
+def report_digest(path: Path) -> str:
+    """The SHA-256 of a report without its navigation, which changes as others come and go."""
+    html = NAVIGATION.sub("", path.read_text(encoding="utf-8"), count=1)
+    return hashlib.sha256(html.encode()).hexdigest()
 
 
 def _refresh_navigation(profile: str) -> None:

@@ -51,12 +51,14 @@ __all__ = [
     "git_commit",
     "is_private",
     "keep_private",
+    "privacy_file",
     "processed_dir",
     "project_root",
     "read_manifest",
     "read_split_manifest",
     "recorded",
     "report_dir",
+    "reports_with_text",
     "require",
     "resolve",
     "seed_everything",
@@ -69,6 +71,7 @@ __all__ = [
 ]
 
 SPLIT_MANIFEST = "splits.json"
+PRIVACY_FILE = "privacy.json"
 
 
 def require(path: PathLike, made_by: str, profile: str) -> Path:
@@ -86,22 +89,30 @@ def require(path: PathLike, made_by: str, profile: str) -> Path:
 
 
 def read_split_manifest(profile: str) -> dict[str, Any]:
-    """What 01_data wrote about its splits: `source`, `show_text`, `tests`, `splits`.
+    """What 01_data wrote about its splits: `source`, `tests`, `splits`.
 
     Raises: FileNotFoundError that names 01_data; ValueError for a file of another form.
     """
     path = require(processed_dir(profile) / SPLIT_MANIFEST, "01_data", profile)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        missing = {"source", "show_text", "tests", "splits"} - set(content)
+        missing = {"source", "tests", "splits"} - set(content)
     except (ValueError, TypeError):
         missing = {"JSON"}
-    if missing or not isinstance(content["show_text"], bool):
+    if missing:
         raise ValueError(
-            f"{shown_path(path)}: expected source, show_text, tests and splits, got none of "
-            f"{', '.join(sorted(missing)) or 'the right type'}; run again from 01_data"
+            f"{shown_path(path)}: expected source, tests and splits, got none of "
+            f"{', '.join(sorted(missing))}; run again from 01_data"
         )
     return content
+
+
+def privacy_file(profile: str) -> Path:
+    """What 01_data wrote about whether text may be shown; every step that could show some reads it.
+
+    Raises: FileNotFoundError that names 01_data.
+    """
+    return require(processed_dir(profile) / PRIVACY_FILE, "01_data", profile)
 
 
 def text_is_shown(profile: str) -> bool:
@@ -109,8 +120,26 @@ def text_is_shown(profile: str) -> bool:
 
     It is decided once, in 01: generated text is shown, any other only if `01_data.show_text` says
     so.
+
+    Raises: FileNotFoundError that names 01_data; ValueError for a file of another form.
     """
-    return read_split_manifest(profile)["show_text"]
+    path = privacy_file(profile)
+    try:
+        shown = json.loads(path.read_text(encoding="utf-8"))["show_text"]
+    except (ValueError, KeyError, TypeError):
+        shown = None
+    if not isinstance(shown, bool):
+        raise ValueError(f"{shown_path(path)}: expected show_text as true or false; run 01_data")
+    return shown
+
+
+def reports_with_text(profile: str) -> list[Path]:
+    """The reports of later steps than 01 where an earlier run of 01 allowed text in them."""
+    path = processed_dir(profile) / PRIVACY_FILE
+    if not path.is_file() or not text_is_shown(profile):
+        return []
+    kinds = ("0[2-9]_*.html", "0[2-9]_*.ipynb")
+    return [report for kind in kinds for report in report_dir(profile).glob(kind)]
 
 
 def keep_private(profile: str) -> None:
@@ -246,10 +275,11 @@ class Step:
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             **figures,
         }
-        manifest = read_manifest(self.profile)
-        manifest["steps"][self.name] = entry
-        manifest["steps"] = dict(sorted(manifest["steps"].items()))
-        write_manifest(self.profile, manifest)
+        # The runner's totals go: they, and the report, are of an earlier run until it renews them.
+        steps = {**read_manifest(self.profile)["steps"], self.name: entry}
+        write_manifest(
+            self.profile, {"profile": self.profile, "steps": dict(sorted(steps.items()))}
+        )
         return entry
 
 

@@ -203,8 +203,13 @@ def read_written(path: Path, key: Mapping[str, Any], ids: Sequence[str]) -> Writ
     beside = path.with_suffix(".json")
     if not (path.is_file() and beside.is_file()):
         return None
-    entry = json.loads(beside.read_text(encoding="utf-8"))
-    if entry["key"] != json.loads(json.dumps(key)) or entry["sha256"] != runs.sha256_file(path):
+    try:
+        entry = json.loads(beside.read_text(encoding="utf-8"))
+        unchanged = entry["key"] == json.loads(json.dumps(key))
+        unchanged &= entry["sha256"] == runs.sha256_file(path)
+    except (ValueError, KeyError, TypeError):  # broken off while it was written: write notes anew
+        return None
+    if not unchanged:
         return None
     with path.open(encoding="utf-8") as file:
         rows = [json.loads(line) for line in file]

@@ -414,7 +414,8 @@ if before:
     held_out = {split: encounters for split, encounters in splits.items() if split != "train"}
     beside = check_leaks({"auxiliary": before, **held_out})
     leaks = pd.concat([leaks, beside[beside["split"] == "auxiliary"]], ignore_index=True)
-leaks.set_index(["split", "other_split"]).round(3)
+unshown = [] if text_is_shown else ["closest_id", "other_closest_id"]  # an id may be a name
+leaks.drop(columns=unshown).set_index(["split", "other_split"]).round(3)
 
 # %% [markdown]
 # ## Written
@@ -433,9 +434,12 @@ if before:
     write_jsonl(step.stage(folder / "auxiliary.jsonl"), before)
 manifest = split_manifest(splits)
 assert all(written[split]["sha256"] == manifest[split]["sha256"] for split in splits)
-about_splits = {"source": name, "show_text": text_is_shown, "tests": tests, "splits": manifest}
+runs.write_json(step.stage(folder / runs.PRIVACY_FILE), {"show_text": text_is_shown})
+about_splits = {"source": name, "tests": tests, "splits": manifest}
 runs.write_json(step.stage(folder / runs.SPLIT_MANIFEST), about_splits)
 obsolete = [path for path in folder.glob("*.jsonl") if path not in step.staged]
+if not text_is_shown:  # a report of an earlier run must not go on showing it
+    obsolete += runs.reports_with_text(profile)
 pd.DataFrame(
     {
         split: {

@@ -71,7 +71,7 @@ before = runs.processed_dir(profile) / "auxiliary.jsonl"
 if before.exists():  # what 03 reads before the training split
     SPLITS, paths = (*SPLITS, "auxiliary"), {**paths, "auxiliary": before}
 parameters = profiles.parameters_in("02_format", globals())
-step = runs.start("02_format", profile, parameters, inputs=[*paths.values()])
+step = runs.start("02_format", profile, parameters, [*paths.values(), runs.privacy_file(profile)])
 show_text = runs.text_is_shown(profile)
 
 # %%
@@ -173,8 +173,8 @@ for i in shown:
     example = examples["valid"][i]
     display(
         Markdown(
-            f"`{example.id}`: {example.n_prompt_tokens} tokens are read, "
-            f"{example.n_completion_tokens} supervised."
+            f"`{example.id if show_text else f'example {i}'}`: {example.n_prompt_tokens} tokens "
+            f"are read, {example.n_completion_tokens} supervised."
         )
     )
     if show_text:

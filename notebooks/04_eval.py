@@ -83,7 +83,7 @@ answer = display(Markdown("*Being measured.*"), display_id=True)
 
 # %%
 about_splits = runs.read_split_manifest(profile)
-show_text = about_splits["show_text"]
+show_text = runs.text_is_shown(profile)
 adapter = runs.adapter_dir(profile)
 adapter_files = [adapter / name for name in checkpoints.ADAPTER_AND_BESIDE]
 for path in adapter_files:
@@ -95,7 +95,8 @@ paths = {name: runs.processed_dir(profile) / f"{name}.jsonl" for name in ["train
 for path in paths.values():
     runs.require(path, "01_data", profile)
 parameters = profiles.parameters_in("04_eval", globals())
-step = runs.start("04_eval", profile, parameters, [*paths.values(), *adapter_files])
+inputs = [*paths.values(), runs.privacy_file(profile), *adapter_files]
+step = runs.start("04_eval", profile, parameters, inputs)
 
 # %%
 base = trained_base(adapter)

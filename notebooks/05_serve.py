@@ -50,6 +50,7 @@ from medisum_utils.encounter import SECTIONS, read_jsonl
 from medisum_utils.quiet import silence_clutter
 from medisum_utils.serving.app import create_app
 from medisum_utils.serving.background import BackgroundServer
+from medisum_utils.serving.checks import Limits, is_accepted
 from medisum_utils.serving.engine import Engine
 from medisum_utils.serving.writer import load_writer
 
@@ -74,7 +75,7 @@ answer = display(Markdown("*Being measured.*"), display_id=True)
 
 # %%
 about_splits = runs.read_split_manifest(profile)
-show_text = about_splits["show_text"]
+show_text = runs.text_is_shown(profile)
 test_split = test_split or about_splits["tests"][0]
 test_path = runs.require(runs.processed_dir(profile) / f"{test_split}.jsonl", "01_data", profile)
 adapter = runs.adapter_dir(profile)
@@ -83,24 +84,9 @@ for name in ADAPTER_AND_BESIDE:
 runs.require(adapter / DECODING_FILE, "04_eval", profile)
 beside = [adapter / name for name in (*ADAPTER_AND_BESIDE, DECODING_FILE)]
 parameters = profiles.parameters_in("05_serve", globals())
-step = runs.start("05_serve", profile, parameters, [test_path, *beside])
+inputs = [test_path, runs.privacy_file(profile), *beside]
+step = runs.start("05_serve", profile, parameters, inputs)
 decoding = read_decoding(adapter)
-
-# %% [markdown]
-# The encounters are drawn without replacement; the first ones are asked alone, the others together.
-# Where there are fewer than requests, they are asked again in turn.
-
-# %%
-encounters = read_jsonl(test_path)
-n_wanted = n_alone + n_requests
-order = np.random.default_rng(seed).permutation(len(encounters))
-chosen = [encounters[i] for i in np.resize(order, n_wanted)]
-display(
-    Markdown(
-        f"{n_wanted} requests about {min(n_wanted, len(encounters))} encounters of `{test_split}`; "
-        f"notes of at most {decoding.max_new_tokens} tokens, decoded as 04 scored them."
-    )
-)
 
 # %% [markdown]
 # ## The server starts
@@ -130,6 +116,28 @@ pd.DataFrame(
 ).set_index("asked")[["HTTP status", "status", "reason", "model"]].fillna("")
 
 # %% [markdown]
+# The encounters are drawn without replacement; the first ones are asked alone, the others together.
+# Where there are fewer than requests, they are asked again in turn. What the server would refuse,
+# such as a dialogue too long for the model, is left out and counted.
+
+# %%
+encounters = read_jsonl(test_path)
+writer = engine.require_ready()
+served = [each for each in encounters if is_accepted(each.dialogue_text, Limits(), writer)]
+if not served:
+    raise ValueError(f"expected dialogues that the server accepts in {test_split}, got none")
+n_wanted = n_alone + n_requests
+order = np.random.default_rng(seed).permutation(len(served))
+chosen = [served[i] for i in np.resize(order, n_wanted)]
+display(
+    Markdown(
+        f"{n_wanted} requests about {min(n_wanted, len(served))} encounters of `{test_split}` "
+        f"({len(encounters) - len(served)} of {len(encounters)} would be refused); notes of at "
+        f"most {decoding.max_new_tokens} tokens, decoded as 04 scored them."
+    )
+)
+
+# %% [markdown]
 # ## One question, one answer
 #
 # A client sends a dialogue as JSON and gets the note, whole and by section. The time runs from
@@ -157,7 +165,10 @@ pd.DataFrame(
         ],
         "finished": [reply["answer"]["finished"] for reply in alone],
     },
-    index=pd.Index([encounter.id for encounter in chosen[:n_alone]], name="encounter"),
+    index=pd.Index(
+        [each.id if show_text else f"request {i}" for i, each in enumerate(chosen[:n_alone], 1)],
+        name="encounter",
+    ),
 ).round({"latency (s)": 2})
 
 

@@ -90,6 +90,23 @@ def record_adapter(folder: Path, base: Path, max_new_tokens: int = 24, **choices
     }
     training_record.write_record(folder, training_record.with_adapter(record, folder))
     write_decoding(folder / DECODING_FILE, Decoding(max_new_tokens, **choices), folder)
+    (folder / "train_log.jsonl").write_text("")
+    record_run(folder)
+
+
+def record_run(adapter: Path) -> None:
+    """The manifest of a run whose 03 and 04 left the files beside an adapter as they are now."""
+    from medisum_utils.checkpoints import ADAPTER_AND_BESIDE
+    from medisum_utils.decoding import DECODING_FILE
+    from medisum_utils.files import sha256_file, write_json
+
+    steps = {"03_qlora_train": ADAPTER_AND_BESIDE, "04_eval": (DECODING_FILE,)}
+    entries = {
+        step: {"outputs": {f"models/{adapter.name}/{n}": sha256_file(adapter / n) for n in names}}
+        for step, names in steps.items()
+    }
+    reports = adapter.parent.parent / "reports" / adapter.name
+    write_json(reports / "run.json", {"profile": adapter.name, "steps": entries})
 
 
 def make_base(folder: Path, seed: int = 0, **shape: int):

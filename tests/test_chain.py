@@ -153,3 +153,27 @@ def test_a_manifest_shows_no_folder_of_this_machine(project, whole):
         "02_format", PROFILE, {"source": "/home/someone/visits.csv"}, [whole["train"]]
     )
     assert step.parameters == {"source": "visits.csv"}
+
+
+def test_an_entry_made_outside_the_runner_takes_its_totals_away(whole):
+    manifest = runs.read_manifest(PROFILE)
+    runs.write_manifest(PROFILE, {**manifest, "complete": True, "finished": "then", "seconds": 1})
+    evaluated(whole, "base A")  # as "Run All" in JupyterLab does
+    assert set(runs.read_manifest(PROFILE)) == {"profile", "steps"}
+
+
+def test_text_that_may_no_longer_be_shown_leaves_the_reports(project):
+    privacy = runs.processed_dir(PROFILE) / runs.PRIVACY_FILE
+    reports = runs.report_dir(PROFILE)
+    reports.mkdir(parents=True)
+    for name in ("01_data.html", "02_format.html", "04_eval.ipynb", "metrics.json"):
+        (reports / name).write_text("text")
+    assert runs.reports_with_text(PROFILE) == []  # nothing says that they hold any
+    runs.write_json(privacy, {"show_text": False})
+    assert runs.reports_with_text(PROFILE) == []
+    runs.write_json(privacy, {"show_text": True})
+    names = {each.name for each in runs.reports_with_text(PROFILE)}
+    assert names == {"02_format.html", "04_eval.ipynb"}
+    privacy.write_text('{"show_text": "no"}')
+    with pytest.raises(ValueError, match="show_text"):
+        runs.text_is_shown(PROFILE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import pytest
 import small_model
@@ -10,7 +11,7 @@ import torch
 from test_stutter import stutters
 
 from medisum_utils.generation import generate_notes, left_padded
-from medisum_utils.model import load_base, load_tokenizer
+from medisum_utils.model import base_digest, load_base, load_tokenizer
 from medisum_utils.prompt import Renderer
 
 N_NEW = 24
@@ -164,3 +165,20 @@ def test_padding_stands_on_the_left_and_is_masked():
     ids, mask = left_padded([[5, 6, 7], [8]], pad_id=1)
     assert ids.tolist() == [[5, 6, 7], [1, 1, 8]]
     assert mask.tolist() == [[1, 1, 1], [0, 0, 1]]
+
+
+def test_a_base_that_brings_its_own_decoding_is_not_heeded(tmp_path):
+    """What a run decodes with is its own record; a file in the base's folder is no part of it."""
+    base = small_model.make_base(tmp_path / "base")
+    dialogues = [e.dialogue_text for e in small_model.encounters(3)]
+
+    def notes():
+        renderer = Renderer(load_tokenizer(str(base)), small_model.INSTRUCTION)
+        model = load_base(str(base)).dequantize()
+        return generate_notes(model, renderer, dialogues, max_new_tokens=24)
+
+    plain, digest = notes(), base_digest(str(base))
+    penalty = {"repetition_penalty": 1.8, "min_new_tokens": 20, "no_repeat_ngram_size": 2}
+    (base / "generation_config.json").write_text(json.dumps(penalty))
+    assert notes() == plain
+    assert base_digest(str(base)) != digest  # and yet the base is known to have changed

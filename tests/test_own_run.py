@@ -119,6 +119,7 @@ def test_no_word_of_it_is_in_any_report_log_or_metric(own) -> None:
     texts = {str(path): path.read_text(encoding="utf-8") for path in reports if path.is_file()}
     assert sum(name.endswith(".html") for name in texts) == len(STEPS) + 2  # and both indexes
     texts |= {"stdout": result.stdout, "stderr": result.stderr}
+    assert not [name for name, text in texts.items() if "elsewhere" in text]  # the file's folder
     phrases = [*CANARIES, *COMPLAINTS, *(plan.partition(",")[0] for plan in PLANS)]
     for name, text in texts.items():
         assert not [phrase for phrase in phrases if phrase.lower() in text.lower()], name
@@ -130,6 +131,18 @@ def test_git_and_the_common_index_know_nothing_of_it(own) -> None:
     assert (project / "reports" / "my-visits" / ".gitignore").read_text() == "*\n"
     assert "my-visits" not in (project / "reports" / "index.html").read_text()
     assert "my-visits" in (project / "reports" / "my-visits" / "index.html").read_text()
+
+
+@pytest.mark.slow
+def test_a_switch_turned_by_hand_shows_no_text(own) -> None:
+    project, _ = own
+    privacy = project / "data" / "processed" / "my-visits" / "privacy.json"
+    before = privacy.read_text()
+    privacy.write_text(before.replace("false", "true"))
+    result = run(project, "--profile", "my-visits", "--only", "02_format")
+    privacy.write_text(before)
+    assert result.returncode == 1
+    assert "privacy.json is not the one that 01_data wrote" in result.stderr
 
 
 @pytest.mark.slow
@@ -209,6 +222,7 @@ def test_a_patient_stays_in_one_split(tmp_path: Path) -> None:
         ("missing.csv", (), "expected a CSV or JSONL file, found none"),
         ("tiny.csv", (), "'tiny' is one of the project's own profiles"),
         ("visits.csv", ("--profile", "mts"), "'mts' is one of the project's own profiles"),
+        ("visits.csv", ("--profile", "../../out"), "expected lower-case letters"),
     ],
 )
 def test_what_cannot_be_run_is_said_before_anything_runs(tmp_path, name, arguments, says) -> None:
@@ -219,3 +233,4 @@ def test_what_cannot_be_run_is_said_before_anything_runs(tmp_path, name, argumen
     assert result.returncode == 2
     assert says in result.stderr
     assert not (project / "reports").exists()
+    assert not list(tmp_path.rglob("profile.yaml"))

@@ -86,6 +86,9 @@ def test_what_is_served_is_what_was_scored(copied_home, writer):
     choices = {"max_new_tokens": 20, "guidance": 2.0, "no_repeat_ngram": 2}
     notes = generate_notes(writer.model, writer.renderer, dialogues, **choices)
     write_decoding(copied_home / DECODING_FILE, Decoding(**choices), copied_home)
+    with pytest.raises(ValueError, match=r"decoding\.json is not the one that 04_eval wrote"):
+        load_writer(PROFILE)
+    small_model.record_run(copied_home)
     served = load_writer(PROFILE).write(dialogues)
     assert [note.text for note in served] == [note.text for note in notes]
     assert served != writer.write(dialogues)
@@ -110,6 +113,18 @@ def test_a_decoding_of_another_adapter_or_another_form_is_refused(copied_home):
         path.write_text(json.dumps({**scored, **change}))
         with pytest.raises(ValueError, match=r"decoding\.json.*04_eval"):
             load_writer(PROFILE)
+
+
+def test_the_adapter_of_another_profile_is_not_served_under_this_name(copied_home):
+    other = shutil.copytree(copied_home, copied_home.with_name("other"))
+    config = json.loads((other / "adapter_config.json").read_text())
+    (other / "adapter_config.json").write_text(json.dumps({**config, "lora_alpha": 2}))
+    record = json.loads((other / "training.json").read_text())
+    small_model.record_adapter(other, Path(record["base"]))  # whole in itself
+    shutil.rmtree(copied_home)
+    shutil.copytree(other, copied_home)
+    with pytest.raises(ValueError, match="is not the one that 03_qlora_train wrote"):
+        load_writer(PROFILE)
 
 
 def test_another_adapter_base_prompt_or_tokenizer_is_not_served(copied_home, home):
@@ -436,6 +451,7 @@ def test_without_the_base_503(home, tmp_path, monkeypatch):
 
 def test_a_note_limit_beyond_the_model_is_an_error(copied_home):
     write_decoding(copied_home / DECODING_FILE, Decoding(512), copied_home)
+    small_model.record_run(copied_home)
     with pytest.raises(ValueError, match="512"):
         load_writer(PROFILE)
 

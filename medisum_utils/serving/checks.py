@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import Protocol
 
 MIN_TURNS = 2
 # "Doctor: How are you?": a name of letters, digits, spaces and .'-_/() with a letter first.
@@ -29,6 +30,24 @@ class Limits:
     max_body_bytes: int = 1_048_576  # 60,000 characters, each escaped as 12 bytes, still fit
     max_characters: int = 60_000  # six times the longest encounter of ACI-Bench, about
     body_timeout_s: float = 30.0
+
+
+class Counts(Protocol):
+    """What counts the tokens of a prompt, such as the engine's writer."""
+
+    max_prompt_tokens: int
+
+    def count_tokens(self, dialogue: str) -> int:
+        """The length of the rendered prompt, in tokens."""
+
+
+def is_accepted(text: str, limits: Limits, writer: Counts) -> bool:
+    """Whether the server would write a note of this dialogue."""
+    try:
+        dialogue = check_dialogue(text, limits)
+    except Refusal:
+        return False
+    return writer.count_tokens(dialogue) <= writer.max_prompt_tokens
 
 
 def check_dialogue(text: str, limits: Limits) -> str:

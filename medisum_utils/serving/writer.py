@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medisum_utils import runs
-from medisum_utils.decoding import Decoding, read_decoding
+from medisum_utils import chain, runs
+from medisum_utils.checkpoints import ADAPTER_AND_BESIDE
+from medisum_utils.decoding import DECODING_FILE, Decoding, read_decoding
 from medisum_utils.generation import generate_notes
 from medisum_utils.model import base_digest, load_tokenizer, merge, pick_device, require_adapter
 from medisum_utils.prompt import Renderer
@@ -69,6 +70,10 @@ def load_writer(profile: str, base_model: str | None = None) -> ModelWriter:
     base = base_model or trained_base(folder)
     check_adapter(folder, base_sha256=base_digest(base))
     decoding = read_decoding(folder)
+    entries = runs.read_manifest(profile)["steps"]
+    for step, names in (("03_qlora_train", ADAPTER_AND_BESIDE), ("04_eval", (DECODING_FILE,))):
+        files = {runs.shown_path(folder / n): runs.sha256_file(folder / n) for n in names}
+        chain.check_written(profile, step, files, entries)
     renderer = Renderer.load(folder, load_tokenizer(base))
     device = pick_device()
     # Merged on the CPU: the fp32 weights of an 8B model do not fit beside each other on its GPU.
