@@ -58,10 +58,11 @@ def _look(system: str) -> tuple[str, str]:
     return SYSTEMS.get(system, other)
 
 
-def save(fig: Figure, step: Step, name: str) -> Path:
+def save(fig: Figure, step: Step, name: str) -> None:
     """Stages the figure at twice the screen's resolution for the running step.
 
-    Returns its final place, `reports/<profile>/figures/<name>.png`, where `step.finish` moves it.
+    `step.finish` moves it to `reports/<profile>/figures/<name>.png`. Nothing is returned, since a
+    cell that ends here would show this machine's folders in its report.
     """
     path = report_dir(step.profile) / "figures" / f"{name}.png"
     fig.savefig(step.stage(path), format="png")
