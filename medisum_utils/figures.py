@@ -66,4 +66,3 @@ def save(fig: Figure, step: Step, name: str) -> None:
     """
     path = report_dir(step.profile) / "figures" / f"{name}.png"
     fig.savefig(step.stage(path), format="png")
-    return path
