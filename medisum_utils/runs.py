@@ -40,6 +40,7 @@ from medisum_utils.paths import (
     resolve,
     shown_path,
 )
+from medisum_utils.revision import git, git_commit
 
 __all__ = [
     "Step",
@@ -148,7 +149,7 @@ def keep_private(profile: str) -> None:
     Raises: ValueError where git already keeps reports of that name.
     """
     try:
-        kept = _git("ls-files", "--", str(report_dir(profile)))
+        kept = git("ls-files", "--", str(report_dir(profile)))
     except (OSError, subprocess.CalledProcessError):  # no git, or a copy without its history
         kept = ""
     if kept:
@@ -173,21 +174,6 @@ def seed_everything(seed: int) -> None:
     numpy.random.seed(seed % 2**32)
     if "torch" in sys.modules:
         sys.modules["torch"].manual_seed(seed)
-
-
-def git_commit() -> str | None:
-    """The commit of the project, with "+changes" if tracked files differ; None outside git."""
-    try:
-        head = _git("rev-parse", "HEAD")
-        changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!reports")
-    except (OSError, subprocess.CalledProcessError):  # no git, or a copy without its history
-        return None
-    return head + ("+changes" if changed else "")
-
-
-def _git(*arguments: str) -> str:
-    command = ["git", "-C", str(project_root()), *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def read_manifest(profile: str) -> dict[str, Any]:
