@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from medisum_utils.prompt import Renderer
+from medisum_utils.row_attention import rows_on_cpu
 
 if TYPE_CHECKING:
     import torch
@@ -80,7 +81,7 @@ def generate_notes(
             f"of {longest}; set max_prompt_tokens to cut it, or max_new_tokens lower"
         )
     notes: dict[int, Generated] = {}
-    with _evaluating(model):
+    with _evaluating(model), rows_on_cpu(model):
         for rows in _watched(_batches(prompts, batch_size), len(prompts), show_progress):
             written = _write(
                 model,

@@ -41,7 +41,7 @@ SYSTEMS = ("copy", "nearest", *MODEL_SYSTEMS)
 DTYPES = {"cpu": "float32", "cuda": "bfloat16"}  # in fp32 a note does not depend on its batch
 
 # What may change a note beside data and weights; a change of any makes old notes stale.
-_CODE = ("generation.py", "model.py", "prompt.py", "stutter.py")
+_CODE = ("generation.py", "model.py", "prompt.py", "row_attention.py", "stutter.py")
 _PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "tokenizers")
 
 
