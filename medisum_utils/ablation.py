@@ -53,10 +53,10 @@ class Trial:
     """
 
     change: str
-    n_train: int = 720
+    n_train: int = 540
     exchanged_share: float = 0.3
     n_epochs: float = 1.0
-    batch_size: int = 2
+    batch_size: int = 1
     rank: int = 16
     learning_rate: float = 2.0e-3
     full: bool = False
@@ -64,8 +64,10 @@ class Trial:
 
 TRIALS = (
     Trial("none: the default"),
-    Trial("half the data", n_train=360),
-    Trial("twice the data", n_train=1440),
+    Trial("half the data", n_train=270),
+    Trial("a ninth less data", n_train=480),
+    Trial("a ninth more data", n_train=600),
+    Trial("twice the data", n_train=1080),
     Trial("twice the steps, by two passes over the data", n_epochs=2.0),
     Trial("twice the rank", rank=32),
     Trial("no exchanged names", exchanged_share=0.0),

@@ -118,6 +118,7 @@ def ablation_table(group: Mapping[str, Any]) -> pandas.DataFrame:
         }
         rows[trial["change"]] = {
             "examples": trial["n_train"],
+            "examples a step": trial["batch_size"],
             "steps": runs[0]["n_steps"],
             "rank": "all weights" if trial["full"] else trial["rank"],
             "seeds": len(runs),

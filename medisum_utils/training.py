@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from trl import SFTConfig, SFTTrainer
 
 WINDOW, BLOCK = 320, 16  # examples; see `in_turn`
-BF16_PADDING = 64  # tokens; see `padding_for`
+BF16_PADDING = 32  # tokens; see `padding_for`
 IGNORED = -100  # the label of a token that is not supervised, as in torch's cross entropy
 
 

@@ -22,7 +22,7 @@
 profile = "tiny"  # names data/processed/<profile>/ and reports/<profile>/
 seed = 17  # of the generator, of own data's split and of the samples below
 source: str = "synthetic"  # or mts-dialog, aci-bench, aci-bench+mts-dialog, a JSONL or CSV file
-n_train = 720  # generated encounters; 03 reads them once in some four minutes
+n_train = 540  # generated encounters; 03 reads them once in some four minutes
 n_valid = 100
 n_test = 200  # the problems of training, new encounters
 n_test_unseen = 60  # problems, medicines and phrasings that training never shows

@@ -113,7 +113,8 @@ def test_trials_are_scored_with_every_seed_and_written_one_by_one(
     base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ablation, "LONGEST_NOTE", 24)
-    trials = [Trial("none", n_train=6, rank=4), Trial("two passes", n_train=6, rank=4, n_epochs=2)]
+    small = {"n_train": 6, "rank": 4, "batch_size": 2}
+    trials = [Trial("none", **small), Trial("two passes", **small, n_epochs=2)]
     with_settings = {"n_valid": 2, "seeds": (3, 4), "device": "cpu"}
     path = write_ablation(tmp_path / "a.json", base, trials, **with_settings)
     jsonschema.validate(json.loads(path.read_text()), SCHEMA)
@@ -133,7 +134,7 @@ def fake_run(trial: Trial, base: str, *, n_valid: int, seed: int, device: str) -
     scores = dict.fromkeys(SCHEMA_SCORES, seed / 100)
     return {
         "seed": seed,
-        "n_steps": trial.n_train // 2,
+        "n_steps": trial.n_train // trial.batch_size,
         "loss": 0.1,
         "seconds": 1.0,
         "machine": device,
@@ -215,23 +216,25 @@ def test_the_validation_encounters_are_those_of_no_profile() -> None:
 # --- the file ------------------------------------------------------------------------------------
 
 
+EARLIER = Trial("none: the default", n_train=720, batch_size=2)
+
+
 def group_with(scores: list[float]) -> dict:
-    runs = [
-        fake_run(TRIALS[0], "", n_valid=2, seed=17 + i, device="cpu") for i in range(len(scores))
-    ]
+    runs = [fake_run(EARLIER, "", n_valid=2, seed=17 + i, device="cpu") for i in range(len(scores))]
     for run, score in zip(runs, scores, strict=True):
         run["scores"]["facts_f1"] = score
     validation = {"split": "valid", "seed": ablation.VALID_SEED, "n": 2}
-    trials = [{**asdict(TRIALS[0]), "runs": runs}]
+    trials = [{**asdict(EARLIER), "runs": runs}]
     return {"title": "b", "base_sha256": "0" * 64, "validation": validation, "trials": trials}
 
 
 def test_the_table_shows_mean_and_spread_of_the_seeds() -> None:
     table = ablation_table(group_with([0.9, 0.8, 0.95]))
-    assert list(table.index) == [TRIALS[0].change]
+    assert list(table.index) == [EARLIER.change]
     row = table.iloc[0]
     assert row["fact F1"] == "0.883<br><small>0.800 to 0.950</small>"
-    assert (row["examples"], row["steps"], row["rank"], row["seeds"]) == (720, 360, 16, 3)
+    assert (row["examples"], row["examples a step"], row["steps"]) == (720, 2, 360)
+    assert (row["rank"], row["seeds"]) == (16, 3)
     assert ablation_table(group_with([0.9])).iloc[0]["fact F1"] == "0.900"
 
 
