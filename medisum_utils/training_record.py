@@ -66,8 +66,6 @@ def data_digests(processed: str | os.PathLike) -> dict[str, str]:
         "valid.jsonl": "01_data",
     }
     folder = resolve(processed)
-    if (folder / "rendered" / "auxiliary.jsonl").exists():
-        made_by["rendered/auxiliary.jsonl"] = "02_format"
     return {name: sha256_file(_required(folder, name, step)) for name, step in made_by.items()}
 
 

@@ -65,8 +65,6 @@ def test_the_record_holds_what_the_weights_depend_on(record, processed):
     assert record["data"] == {name: sha256_file(processed / name) for name in names}
     assert record["settings"] == SETTINGS
     assert set(record["versions"]) == {"torch", "transformers", "peft", "trl", "bitsandbytes"}
-    (processed / "rendered" / "auxiliary.jsonl").write_text("{}\n")
-    assert set(training_record.data_digests(processed)) == {*names, "rendered/auxiliary.jsonl"}
     (processed / "valid.jsonl").unlink()
     with pytest.raises(FileNotFoundError, match=r"valid\.jsonl is missing; notebook 01_data"):
         training_record.describe("models/base", processed, SETTINGS)
@@ -111,9 +109,9 @@ CHANGES = [
     ("data", "train.jsonl", "d" * 64, r"train\.jsonl was [0-9a-f]{12}\.\.\. and is dddddddddddd"),
     (
         "data",
-        "rendered/auxiliary.jsonl",
+        "rendered/more.jsonl",
         "d" * 64,
-        r"rendered/auxiliary\.jsonl was not there and is d",
+        r"rendered/more\.jsonl was not there and is d",
     ),
     (None, "base_sha256", "d" * 64, r"base was [0-9a-f]{12}\.\.\. and is dddddddddddd\.\.\."),
     (None, "prompt_sha256", "d" * 64, r"rendered/prompt\.json was [0-9a-f]{12}\.\.\. and is ddd"),
@@ -180,13 +178,13 @@ def test_another_prompt_and_other_data_are_refused(adapter, processed):
         check(adapter, processed)
     prompt.write_text("{}\n")
     check(adapter, processed)
-    for name in ("train.jsonl", "rendered/valid.jsonl", "rendered/auxiliary.jsonl"):
+    for name in ("train.jsonl", "rendered/valid.jsonl"):
         path = processed / name
-        before = path.read_text() if path.exists() else None
+        before = path.read_text()
         path.write_text("another\n")
         with pytest.raises(ValueError, match=rf"other data than are here.*: {name} was .* and is"):
             check(adapter, processed)
-        path.unlink() if before is None else path.write_text(before)
+        path.write_text(before)
     check(adapter, processed)
 
 
