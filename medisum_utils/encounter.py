@@ -74,10 +74,6 @@ class Encounter:
         """The sections as `Header:` lines with their text below, an empty line between sections."""
         return "\n\n".join(f"{part.header}:\n{part.text}" for part in self.note)
 
-    def section_text(self, soap: str) -> str:
-        """The text of all sections mapped to `soap`, "" where the note has none."""
-        return "\n".join(part.text for part in self.note if part.soap == soap)
-
     @classmethod
     def from_dict(cls, record: dict) -> Encounter:
         """Builds the record from parsed JSON.

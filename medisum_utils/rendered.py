@@ -6,7 +6,7 @@ import html
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 from medisum_utils.encounter import Encounter
@@ -19,17 +19,14 @@ def render_all(
     *,
     max_tokens: int,
     policy: str = "drop",
-    watch: Callable[[Iterable[Encounter]], Iterable[Encounter]] = iter,
 ) -> tuple[list[RenderedExample], Counter[str]]:
     """Renders a split and counts what became of it: "whole", "cut", "dropped: <reason>".
-
-    `watch` may wrap the encounters to show progress.
 
     Raises: ValueError if nothing is left, for an unknown policy, an empty dialogue or note.
     """
     examples: list[RenderedExample] = []
     fates: Counter[str] = Counter()
-    for encounter in watch(encounters):
+    for encounter in encounters:
         rendered = renderer.fitted_example(encounter, max_tokens, policy)
         if isinstance(rendered, str):
             fates[f"dropped: {rendered}"] += 1

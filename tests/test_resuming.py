@@ -76,7 +76,6 @@ def test_a_run_leaves_its_record_beside_checkpoints_and_adapter(home):
     record = training_record.check_adapter(
         folder,
         base_sha256=base_digest("models/base"),
-        prompt_sha256=runs.sha256_file(processed / "rendered" / "prompt.json"),
         data=training_record.data_digests(processed),
     )
     beside = training_record.read_record(folder / "checkpoints")

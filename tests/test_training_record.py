@@ -52,7 +52,6 @@ def check(adapter: Path, processed: Path) -> dict:
     return training_record.check_adapter(
         adapter,
         base_sha256=base_digest("models/base"),
-        prompt_sha256=sha256_file(processed / "rendered" / "prompt.json"),
         data=training_record.data_digests(processed),
     )
 
@@ -171,13 +170,7 @@ def test_another_base_under_the_same_name_is_refused(adapter, processed, project
         check(adapter, processed)
 
 
-def test_another_prompt_and_other_data_are_refused(adapter, processed):
-    prompt = processed / "rendered" / "prompt.json"
-    prompt.write_text('{"instruction": "another"}')
-    with pytest.raises(ValueError, match=r"another prompt.*rendered/prompt\.json was .* and is"):
-        check(adapter, processed)
-    prompt.write_text("{}\n")
-    check(adapter, processed)
+def test_other_data_are_refused(adapter, processed):
     for name in ("train.jsonl", "rendered/valid.jsonl"):
         path = processed / name
         before = path.read_text()
