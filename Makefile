@@ -18,7 +18,7 @@ help:
 	@echo "make lab                  open the notebooks in JupyterLab"
 	@echo "make serve [PROFILE=tiny] serve a trained profile over HTTP on this machine"
 	@echo "make notebooks            bring each .py and .ipynb into agreement; TAKE=py or ipynb decides"
-	@echo "make readme               for maintainers: publish the newest runs of tiny and mts in README.md"
+	@echo "make readme               for maintainers: publish the newest run of tiny in README.md"
 	@echo "make lint                 check style and format; make format mends them"
 	@echo "make install              only make .venv"
 	@echo "make clean                remove .venv and caches, no data, model or report"

@@ -104,7 +104,7 @@ def _pearson(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def correlation(
-    score: pd.Series, people: pd.Series, dialogue: pd.Series, *, seed: int, n: int = N_RESAMPLES
+    score: pd.Series, people: pd.Series, dialogue: pd.Series, *, seed: int
 ) -> tuple[float, float, float]:
     """Pearson r and its 95% percentile interval, resampling whole dialogues.
 
@@ -114,7 +114,7 @@ def correlation(
     groups = [np.flatnonzero(dialogue.to_numpy() == name) for name in dialogue.unique()]
     rng = np.random.default_rng(seed)
     resampled = []
-    for _ in range(n):
+    for _ in range(N_RESAMPLES):
         chosen = np.concatenate([groups[i] for i in rng.integers(len(groups), size=len(groups))])
         resampled.append(_pearson(x[chosen], y[chosen]))
     low, high = np.percentile(resampled, [2.5, 97.5])
@@ -122,7 +122,7 @@ def correlation(
 
 
 def calibration_table(study: pd.DataFrame, *, seed: int = 17) -> pd.DataFrame:
-    """The report's table: score, people's measure, Pearson r, low, high, n summaries and dialogues.
+    """The report's table: score, people's measure, Pearson r, low, high.
 
     The three that know no facts are set against people's factual F1, and their complement against
     the omission rate; r is signed so that 1 is full agreement.
@@ -137,5 +137,4 @@ def calibration_table(study: pd.DataFrame, *, seed: int = 17) -> pd.DataFrame:
     for name, people, sign in pairs:
         r, low, high = correlation(sign * scores[name], study[people], study["ID"], seed=seed)
         rows.append({"score": name, "people": people, "r": r, "low": low, "high": high})
-    table = pd.DataFrame(rows)
-    return table.assign(n_summaries=len(study), n_dialogues=study["ID"].nunique())
+    return pd.DataFrame(rows)

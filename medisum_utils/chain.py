@@ -43,7 +43,7 @@ def check_chain(
     Raises: BrokenChain that says what differs and which step to run again.
     """
     earlier = {name: entries[name] for name in sorted(entries) if name < step}
-    broken = next(breaks(earlier), None) or _break_of_inputs(step, inputs, earlier, own)
+    broken = next(breaks(earlier), None) or _break_of_inputs(inputs, earlier, own)
     if broken:
         raise BrokenChain(f"{step} cannot run: {broken.why}", broken.again_from, profile)
 
@@ -65,7 +65,7 @@ def breaks(entries: Entries) -> Iterator[Break]:
 
 
 def _break_of_inputs(
-    step: str, inputs: Mapping[str, str], earlier: Entries, own: Collection[str]
+    inputs: Mapping[str, str], earlier: Entries, own: Collection[str]
 ) -> Break | None:
     known: dict[str, tuple[str, str, str]] = {}
     for name, entry in earlier.items():

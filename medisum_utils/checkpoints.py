@@ -47,7 +47,10 @@ def step_of(checkpoint: Path) -> int | None:
 
 
 def _by_step(folder: str | os.PathLike) -> list[Path]:
-    """The folders of checkpoints, complete or not, the newest first."""
+    """The folders of checkpoints, complete or not, the newest first.
+
+    `transformers.trainer_utils.get_last_checkpoint` gives the newest alone, complete or not.
+    """
     found = [path for path in Path(folder).glob("checkpoint-*") if step_of(path) is not None]
     return sorted(found, key=step_of, reverse=True)
 

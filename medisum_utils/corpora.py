@@ -19,23 +19,11 @@ from xml.etree import ElementTree
 from medisum_utils.corpora_fetch import corpus_files, iter_zip_xml
 from medisum_utils.encounter import Encounter, NoteSection, Turn
 from medisum_utils.note_headers import WHOLE_NOTE, soap_of_headers, split_aci_note
-from medisum_utils.own_data import load_own
 from medisum_utils.splits import remove_leaks
 from medisum_utils.transcript import parse_turns, unix_lines
 
 if TYPE_CHECKING:
     import pandas
-
-__all__ = [
-    "iter_medquad_answers",
-    "iter_training_dialogues",
-    "iter_training_notes",
-    "load_aci_bench",
-    "load_mts_dialog",
-    "load_own",
-    "load_primock57",
-    "plain_texts_for_pretraining",
-]
 
 # Split to file and official count, in the order in which a leak is dropped: training goes first.
 ACI_BENCH = {
@@ -238,17 +226,6 @@ def parse_medquad(content: bytes) -> list[str]:
     root = ElementTree.fromstring(content)
     pairs = [element for element in root.iter() if element.tag in ("QAPair", "pair")]
     return [_tidy(pair.findtext("Answer") or pair.findtext("answer") or "") for pair in pairs]
-
-
-def plain_texts_for_pretraining() -> Iterator[str]:
-    """Every real text that the base model may read: dialogues, then notes, then MedQuAD answers.
-
-    No dialogue stands beside its note, and nothing comes from a validation or test split; shuffle
-    the texts before packing them.
-    """
-    yield from iter_training_dialogues()
-    yield from iter_training_notes()
-    yield from iter_medquad_answers()
 
 
 def _training_encounters() -> list[Encounter]:

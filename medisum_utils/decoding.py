@@ -7,7 +7,6 @@ that what is served is what was scored.
 from __future__ import annotations
 
 import json
-import math
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,17 +27,10 @@ class Decoding:
     """
 
     max_new_tokens: int
-    guidance: float = 1.0
-    no_repeat_ngram: int = 0
 
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1:
             raise ValueError(f"expected max_new_tokens of 1 or more, got {self.max_new_tokens}")
-        if not 1 <= self.guidance < math.inf or self.no_repeat_ngram < 0:
-            raise ValueError(
-                f"expected a guidance of 1 or more and a no_repeat_ngram of 0 or more, got "
-                f"{self.guidance} and {self.no_repeat_ngram}"
-            )
 
     def as_arguments(self) -> dict[str, Any]:
         """The fields as keyword arguments of `generate_notes`."""
@@ -68,7 +60,7 @@ def read_decoding(adapter: str | os.PathLike) -> Decoding:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{shown_path(path)}: expected how the adapter was scored, got "
-            f"{type(error).__name__}: {again}"
+            f"{type(error).__name__} ({error}): {again}"
         ) from None
     if scored != sha256_file(Path(adapter) / _ADAPTER):
         raise ValueError(

@@ -5,11 +5,11 @@ Files of encounters are JSON Lines, UTF-8, one `Encounter` per line.
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+
+from medisum_utils.files import read_json_lines, write_json_lines
 
 SECTIONS = ("subjective", "objective", "assessment", "plan")
 
@@ -74,67 +74,12 @@ class Encounter:
         """The sections as `Header:` lines with their text below, an empty line between sections."""
         return "\n\n".join(f"{part.header}:\n{part.text}" for part in self.note)
 
-    def section_text(self, soap: str) -> str:
-        """The text of all sections mapped to `soap`, "" where the note has none."""
-        return "\n".join(part.text for part in self.note if part.soap == soap)
-
-    @classmethod
-    def from_dict(cls, record: dict) -> Encounter:
-        """Builds the record from parsed JSON.
-
-        Raises: KeyError or TypeError for a missing or misshaped field.
-        """
-        return cls(
-            id=str(record["id"]),
-            source=str(record["source"]),
-            split=str(record["split"]),
-            turns=tuple(Turn(**turn) for turn in record["turns"]),
-            note=tuple(NoteSection(**part) for part in record["note"]),
-            facts=tuple(
-                Fact(**{**fact, "turns": tuple(fact.get("turns", ()))})
-                for fact in record.get("facts", ())
-            ),
-            meta=dict(record.get("meta", {})),
-        )
-
 
 def write_jsonl(path: str | os.PathLike, encounters: Iterable[Encounter]) -> int:
     """Writes encounters to `path`, whole or not at all, and returns how many."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    n = 0
-    with partial.open("w", encoding="utf-8", newline="\n") as file:
-        for encounter in encounters:
-            file.write(json.dumps(asdict(encounter), ensure_ascii=False) + "\n")
-            n += 1
-    partial.replace(path)
-    return n
-
-
-def iter_jsonl(path: str | os.PathLike) -> Iterator[Encounter]:
-    """Yields the encounters of a JSON Lines file.
-
-    Raises: ValueError that names file and line, never the text, for a line that is no encounter.
-    """
-    with open(path, encoding="utf-8-sig") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                yield Encounter.from_dict(json.loads(line))
-            except json.JSONDecodeError as error:
-                raise ValueError(
-                    f"{path}, line {number}: expected one JSON object per line, "
-                    f"got invalid JSON ({error.msg} at column {error.colno})"
-                ) from None
-            except (KeyError, TypeError, AttributeError) as error:
-                raise ValueError(
-                    f"{path}, line {number}: expected an encounter with id, source, split, turns "
-                    f"and note; {type(error).__name__} while reading it"
-                ) from None
+    return write_json_lines(path, map(asdict, encounters))
 
 
 def read_jsonl(path: str | os.PathLike) -> list[Encounter]:
-    """Reads a whole file of encounters; see `iter_jsonl` for what it raises."""
-    return list(iter_jsonl(path))
+    """The encounters of a JSON Lines file; see `files.read_json_lines` for what it raises."""
+    return read_json_lines(path, Encounter)

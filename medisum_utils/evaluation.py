@@ -6,7 +6,6 @@ Everything in `metrics.json` is a fraction with a 95% interval; `metrics_schema.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -299,8 +298,3 @@ def data_digest(paths: Sequence[str | os.PathLike]) -> str:
     """One SHA-256 over the names and contents of the data files."""
     lines = "".join(f"{runs.sha256_file(path)}  {Path(path).name}\n" for path in paths)
     return hashlib.sha256(lines.encode()).hexdigest()
-
-
-def read_schema() -> dict[str, Any]:
-    """The JSON schema of `metrics.json`."""
-    return json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))

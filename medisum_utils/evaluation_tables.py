@@ -36,14 +36,14 @@ def name_of(system: str) -> str:
     return SYSTEM_NAMES.get(system, system)
 
 
-def with_interval(estimate: Mapping[str, float | None] | None, digits: int = 3) -> str:
+def with_interval(estimate: Mapping[str, float | None] | None) -> str:
     """An estimate in two lines of HTML: the mean, its interval below; a dash for none."""
     if estimate is None:
         return "–"
-    mean = f"{estimate['mean']:.{digits}f}"
+    mean = f"{estimate['mean']:.3f}"
     if estimate["low"] is None:
         return mean
-    low, high = (f"{estimate[end]:.{digits}f}" for end in ("low", "high"))
+    low, high = (f"{estimate[end]:.3f}" for end in ("low", "high"))
     return f"{mean}<br><small>{low} to {high}</small>".replace("-", "−")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -14,8 +13,6 @@ from medisum_utils.row_attention import rows_on_cpu
 if TYPE_CHECKING:
     import torch
     from transformers import GenerationConfig, PreTrainedModel
-
-NOTHING_SAID = "Doctor: Hello.\nPatient: Hello."  # the dialogue that guidance compares with
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,42 +36,29 @@ def generate_notes(
     max_new_tokens: int,
     batch_size: int = 16,
     max_prompt_tokens: int | None = None,
-    guidance: float = 1.0,
-    no_repeat_ngram: int = 0,
     show_progress: bool = False,
     on_batch: Callable[[int], None] | None = None,
 ) -> list[Generated]:
     """One note per dialogue, in the order given, by greedy decoding with a key-value cache.
 
-    No stretch of tokens is written twice in a row, see `stutter`; with `no_repeat_ngram` n, no n
-    tokens stand twice anywhere in a note. `guidance` g above 1 is context-aware decoding: the next
-    token has the greatest g log p(token | dialogue) - (g - 1) log p(token | `NOTHING_SAID`), which
-    holds a model that knows its notes better than it reads to what is said; it takes twice the
-    steps.
+    No stretch of tokens is written twice in a row, see `stutter`.
 
     Dialogues of like length share a batch, padded on the left. `max_prompt_tokens` cuts longer
     ones in their middle; without it they raise. In float32 a note does not depend on its batch; in
     bfloat16 rounding may turn a near tie. `on_batch` gets the number of notes done so far.
 
-    Raises: ValueError for a prompt that leaves fewer than `max_new_tokens` positions, for sizes or
-    a guidance below 1, or for a negative `no_repeat_ngram`.
-    Source: Shi et al. 2024, Trusting Your Evidence, arXiv:2305.14739.
+    Raises: ValueError for a prompt that leaves fewer than `max_new_tokens` positions, or for sizes
+    below 1.
     """
     if max_new_tokens < 1 or batch_size < 1:
         raise ValueError(
             f"expected max_new_tokens and batch_size of 1 or more, got {max_new_tokens} and "
             f"{batch_size}"
         )
-    if not 1 <= guidance < math.inf or no_repeat_ngram < 0:
-        raise ValueError(
-            f"expected a guidance of 1 or more and a no_repeat_ngram of 0 or more, got {guidance} "
-            f"and {no_repeat_ngram}"
-        )
     fitted = [_prompt(renderer, text, max_prompt_tokens) for text in dialogues]
     prompts = [prompt for prompt, _ in fitted]
     room = model.config.max_position_embeddings - max_new_tokens
-    unread = [renderer.prompt_ids(NOTHING_SAID)] if guidance > 1 else []
-    longest = max((len(prompt) for prompt in prompts + unread), default=0)
+    longest = max((len(prompt) for prompt in prompts), default=0)
     if longest > room:
         raise ValueError(
             f"expected prompts of at most {room} tokens beside {max_new_tokens} new ones, got one "
@@ -83,14 +67,7 @@ def generate_notes(
     notes: dict[int, Generated] = {}
     with _evaluating(model), rows_on_cpu(model):
         for rows in _watched(_batches(prompts, batch_size), len(prompts), show_progress):
-            written = _write(
-                model,
-                renderer,
-                [prompts[i] for i in rows],
-                max_new_tokens,
-                guidance,
-                no_repeat_ngram,
-            )
+            written = _write(model, renderer, [prompts[i] for i in rows], max_new_tokens)
             for i, note in zip(rows, written, strict=True):
                 notes[i] = replace(note, n_cut_turns=fitted[i][1])
             if on_batch is not None:
@@ -139,36 +116,25 @@ def _write(
     renderer: Renderer,
     prompts: Sequence[list[int]],
     max_new_tokens: int,
-    guidance: float,
-    no_repeat_ngram: int,
 ) -> list[Generated]:
     import torch
 
-    from medisum_utils.stutter import NoRepeat, NoStutter
+    from medisum_utils.stutter import NoStutter
 
     input_ids, attention_mask = left_padded(prompts, renderer.pad_id)  # (batch, prompt tokens)
     n_prompt = input_ids.shape[1]
-    processors = [NoStutter(n_prompt)]
-    if no_repeat_ngram:
-        processors.append(NoRepeat(no_repeat_ngram, n_prompt))
-    unread = [renderer.prompt_ids(NOTHING_SAID)] * len(prompts)  # not heeded at a guidance of 1
     with torch.inference_mode():
         output = model.generate(
             input_ids=input_ids.to(model.device),
             attention_mask=attention_mask.to(model.device),
-            negative_prompt_ids=torch.tensor(unread, device=model.device),
-            generation_config=greedy(
-                renderer, max_new_tokens, static=model.device.type == "cpu", guidance=guidance
-            ),
-            logits_processor=processors,
+            generation_config=greedy(renderer, max_new_tokens, static=model.device.type == "cpu"),
+            logits_processor=[NoStutter(n_prompt)],
         )
     new = output[:, n_prompt:].tolist()  # (batch, new tokens)
     return [_generated(renderer, ids) for ids in new]
 
 
-def greedy(
-    renderer: Renderer, max_new_tokens: int, *, static: bool = False, guidance: float = 1.0
-) -> GenerationConfig:
+def greedy(renderer: Renderer, max_new_tokens: int, *, static: bool = False) -> GenerationConfig:
     """Greedy decoding that stops at the end of turn; the model's own sampling is not heeded.
 
     A `static` cache has its full length from the start. On a CPU it saves a tenth (16 notes at a
@@ -183,7 +149,6 @@ def greedy(
         num_beams=1,
         max_new_tokens=max_new_tokens,
         use_cache=True,
-        guidance_scale=guidance,
         eos_token_id=list(renderer.stop_ids),
         pad_token_id=renderer.pad_id,
     )

@@ -2,6 +2,10 @@
 
 One integer holds a whole row of the usual table: bit j is clear where the row grows from column j
 to column j + 1. `metrics.py` needs this because the package's table is the cost of ROUGE-L.
+
+rapidfuzz's `LCSseq` gives the length four to six times as fast, but the length takes a hundredth of
+the time of scoring (6 of 756 ms for 200 notes of 115 words). Of several longest subsequences it
+takes another one than rouge-score in 28 of the 200, so ROUGE-Lsum needs this module anyway.
 """
 
 from __future__ import annotations

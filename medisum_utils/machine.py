@@ -190,7 +190,7 @@ def check_gpu(needed_gib: float) -> None:
     if not torch.cuda.is_available():
         raise RuntimeError(
             f"expected a CUDA GPU with {needed_gib:.0f} GiB of memory, found none; "
-            "the profiles tiny, smoke and mts need no GPU"
+            "the profiles tiny and smoke need no GPU"
         )
     total = torch.cuda.get_device_properties(0).total_memory / GIB
     if total < needed_gib:

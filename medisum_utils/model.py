@@ -264,23 +264,19 @@ def merge(
     base: str,
     adapter_dir: str | os.PathLike,
     *,
-    device: str = "cpu",
     dtype: str | torch.dtype = "float32",
-    quantized: bool = True,
 ) -> PreTrainedModel:
-    """Base and adapter as one plain model: W + (alpha / r) B A, computed in fp32.
+    """Base and adapter as one plain model: W + (alpha / r) B A, computed in fp32 on the CPU.
 
-    W are the NF4 weights that the adapter was trained on, dequantised (`quantized=False` takes the
-    base's own, for an adapter trained on those). `dtype` is the result's; float32 adds no rounding.
+    W are the NF4 weights that the adapter was trained on, dequantised. `dtype` is the result's;
+    float32 adds no rounding.
 
     Raises: ValueError for a base with NaN; see also `find_base` and `attach_lora`.
     """
     import torch
 
     _read_adapter(require_adapter(adapter_dir))  # before minutes of loading
-    model = load_base(base, device=device, quantize=quantized, dtype=torch.float32)
-    if quantized:
-        model = model.dequantize(dtype=torch.float32)
+    model = load_base(base, device="cpu", dtype=torch.float32).dequantize(dtype=torch.float32)
     odd = [name for name, weight in model.named_parameters() if not weight.isfinite().all()]
     if odd:  # peft's own check, of the sum, would blame the adapter
         raise ValueError(

@@ -1,4 +1,9 @@
-"""The parameters of a notebook, read from its cell tagged `parameters` without running it."""
+"""The parameters of a notebook, read from its cell tagged `parameters` without running it.
+
+`papermill.inspect_notebook` would not do: it passes over what its pattern does not know, such as
+`show_text: bool | None = None`, infers no type without an annotation, and reads the first of
+several tagged cells without a word.
+"""
 
 from __future__ import annotations
 

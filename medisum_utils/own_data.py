@@ -31,7 +31,7 @@ _NO_PATIENT = (
 _MISSING = {"", "nan", "none", "null", "<na>"}  # how exports write a value that is not there
 
 
-def load_own(path: str | os.PathLike, split: str = "own") -> list[Encounter]:
+def load_own(path: str | os.PathLike) -> list[Encounter]:
     """Reads encounters from a `.jsonl` or `.csv` file, UTF-8 with or without a byte order mark.
 
     Without `id`, an encounter is named after its place: own-000001 is the first. A patient is kept
@@ -52,7 +52,7 @@ def load_own(path: str | os.PathLike, split: str = "own") -> list[Encounter]:
     lines: dict[str, int] = {}
     for line, record in readers[path.suffix.lower()](path, text):
         where = f"{path}, line {line}"
-        encounter = _encounter(where, record, split, len(encounters) + 1)
+        encounter = _encounter(where, record, len(encounters) + 1)
         if encounter.id in lines:
             raise ValueError(
                 f"{where}: expected an id of its own, got that of line {lines[encounter.id]}"
@@ -76,7 +76,7 @@ def _require_patients(path: Path, encounters: list[Encounter], lines: list[int])
         raise ValueError(f"{path}, line {lacking[0]}: {_NO_PATIENT}")
 
 
-def _encounter(where: str, record: Mapping, split: str, number: int) -> Encounter:
+def _encounter(where: str, record: Mapping, number: int) -> Encounter:
     dialogue, note = (_required_text(where, record, name) for name in REQUIRED)
     try:
         turns = parse_turns(dialogue)
@@ -87,7 +87,7 @@ def _encounter(where: str, record: Mapping, split: str, number: int) -> Encounte
     return Encounter(
         id=_identifier(where, record, number),
         source="own",
-        split=split,
+        split="own",
         turns=turns,
         note=sections,
         meta=_patient(where, record),

@@ -16,7 +16,7 @@ import pandas as pd
 from medisum_utils.corpora_fetch import MIRROR_VARIABLE
 from medisum_utils.encounter import Encounter
 from medisum_utils.score_files import read_table, row_order
-from medisum_utils.scoring import score_many
+from medisum_utils.scoring import score
 
 OUTPUTS = Path("wyim/aci-bench/baselines/predictions")
 TEST1 = Path("wyim/aci-bench/data/challenge_data/clinicalnlp_taskB_test1.csv")
@@ -92,7 +92,8 @@ def published_table(
     whole = {name: texts for name, texts in own.items() if len(texts) == len(encounters)}
     notes |= {name: [texts[place[ids[row]]] for row in rows] for name, texts in whole.items()}
     references = table.texts(("note",))
-    reports = score_many([references[row] for row in rows], notes, seed=seed, n_workers=1)
+    references = [references[row] for row in rows]
+    reports = {name: score(references, texts, seed=seed) for name, texts in notes.items()}
     scored = {name: {"n": len(rows), **_percent(report.data)} for name, report in reports.items()}
     scored |= {name: {"n": len(own[name])} for name in own if name not in whole}
     return pd.DataFrame(list(scored.values()), index=pd.Index(scored, name="system"))

@@ -1,15 +1,15 @@
 """The README's figures, written from `reports/published.json` and from nothing else.
 
-`python -m medisum_utils.readme` (`make readme`) copies what the README needs from the newest runs
-into that record and rewrites the README's marked parts. A run alone changes neither: the README
-speaks of the runs that the maintainers published, whatever a user runs afterwards.
+`python -m medisum_utils.readme` (`make readme`) copies what the README needs from the newest run of
+the default profile into that record and rewrites the README's marked parts. A run alone changes
+neither: the README reports the run that the maintainers published, whatever a user runs afterwards.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +23,11 @@ from medisum_utils.overview import (
     same_encounters,
 )
 
-DEFAULT, REAL = PROFILES = ("tiny", "mts")
+DEFAULT = "tiny"
 FACTS = ("f1", "hallucination")
-SOUGHT = {  # what a goal is about: group and key in the record, its name and unit
-    "hallucinated": ("facts", "hallucination", "hallucinated", "%"),
-    "facts": ("facts", "f1", "fact F1", ""),
-    "stemmed": ("stemmed", "rouge1", "ROUGE-1 with stemming", ""),
-}
-GOALS = (  # set before the runs: profile, measure, splits, threshold, whether it is the least
-    (DEFAULT, "hallucinated", ("test",), 0.02, False),
-    (DEFAULT, "facts", ("test_unseen",), 0.75, True),
-    (REAL, "stemmed", ("test1", "test2"), 0.30, True),
+GOALS = (  # set before the runs: fact score, its name and unit, split, threshold, direction
+    ("hallucination", "% hallucinated", "test", 0.02, "at most"),
+    ("f1", " fact F1", "test_unseen", 0.75, "at least"),
 )
 MINUTES = re.compile(r"(\| `(0[1-5]_\w+)` \|.*\| )[^|]*( \|)$", re.MULTILINE)
 
@@ -87,8 +81,6 @@ def _system_records(systems: Mapping[str, Any]) -> dict[str, Any]:
         facts = scores["facts"]
         records[name] = {"n": scores["n"], **{rouge: scores[rouge] for rouge in METRICS}}
         records[name]["facts"] = None if facts is None else {fact: facts[fact] for fact in FACTS}
-        if "stemmed" in scores:
-            records[name]["stemmed"] = {"rouge1": scores["stemmed"]["rouge1"]}
     return records
 
 
@@ -145,50 +137,28 @@ def _origin(run: Record) -> str:
 
 
 def findings(record: Record) -> str:
-    """The paragraph below the tables: where it fails, real talk, and the goals."""
+    """The paragraph below the tables: where it fails, and the goals."""
     weakest = {split: entry["weakest_kind"] for split, entry in record[DEFAULT]["splits"].items()}
     weak = [
         f"*{kind['kind']}* on `{split}` (fact F1 {100 * kind['f1']:.1f}, {kind['n']} facts)"
         for split, kind in weakest.items()
     ]
-    real = record[REAL]["splits"]
-    ours, copied = (
-        [entry["systems"][name] for entry in real.values()] for name in ("finetuned", "copy")
-    )
-    wrong = [scores["facts"]["hallucination"]["mean"] for scores in ours]
-    return (
-        f"The fine-tuned model is weakest in {listed(weak)}. On real talk (profile `{REAL}`, "
-        f"{listed(f'`{split}`' for split in real)}) ROUGE-1 with "
-        f"stemming is {_means(ours)}, where copying the dialogue has {_means(copied)}; neither "
-        f"reference nor dialogue bears out {_percents(wrong, '%')} of its statements. "
-        f"{_goals(record)}"
-    )
+    return f"The fine-tuned model is weakest in {listed(weak)}. {_goals(record)}"
 
 
 def _goals(record: Record) -> str:
-    """The goals that were set before, and whether the published runs met them."""
+    """The goals that were set before, and whether the published run met them."""
     parts = []
-    for profile, measure, splits, goal, at_least in GOALS:
-        scores = [record[profile]["splits"][split]["systems"]["finetuned"] for split in splits]
-        group, key, name, unit = SOUGHT[measure]
-        means = [each[group][key]["mean"] for each in scores]
-        met = all(mean >= goal if at_least else mean <= goal for mean in means)
-        bound = "at least" if at_least else "at most"
-        where = listed(f"`{split}`" for split in splits)
-        verdict = "met" if met else "missed"
+    for score, unit, split, goal, bound in GOALS:
+        facts = record[DEFAULT]["splits"][split]["systems"]["finetuned"]["facts"]
+        mean = facts[score]["mean"]
+        met = mean >= goal if bound == "at least" else mean <= goal
+        sign = "%" if unit.startswith("%") else ""
         parts.append(
-            f"{bound} {100 * goal:.0f}{unit} {name} on {where} "
-            f"({verdict}: {_percents(means, unit)})"
+            f"{bound} {100 * goal:.0f}{unit} on `{split}` "
+            f"({'met' if met else 'missed'}: {100 * mean:.1f}{sign})"
         )
     return f"The goals were {listed(parts)}."
-
-
-def _means(systems: Sequence[Mapping[str, Any]]) -> str:
-    return _percents([scores["stemmed"]["rouge1"]["mean"] for scores in systems])
-
-
-def _percents(means: Sequence[float], unit: str = "") -> str:
-    return listed(f"{100 * mean:.1f}{unit}" for mean in means)
 
 
 def filled(readme: str, record: Record) -> str:
@@ -212,15 +182,13 @@ def filled(readme: str, record: Record) -> str:
 
 
 def main() -> None:
-    """Renews the record from the newest runs, then README.md from the record.
+    """Renews the record from the newest run, then README.md from the record.
 
-    Raises: FileNotFoundError or ValueError for a profile without a complete run.
+    Raises: FileNotFoundError or ValueError without a complete run.
     """
-    record = {}
-    for profile in PROFILES:
-        metrics = runs.require(runs.report_dir(profile) / "metrics.json", "04_eval", profile)
-        read = json.loads(metrics.read_text(encoding="utf-8"))
-        record[profile] = profile_record(read, runs.read_manifest(profile))
+    metrics = runs.require(runs.report_dir(DEFAULT) / "metrics.json", "04_eval", DEFAULT)
+    read = json.loads(metrics.read_text(encoding="utf-8"))
+    record = {DEFAULT: profile_record(read, runs.read_manifest(DEFAULT))}
     readme = runs.project_root() / "README.md"
     text = filled(readme.read_text(encoding="utf-8"), record)
     runs.write_json(record_path(), record)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import html
-import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Iterable
+from dataclasses import asdict
 
 from medisum_utils.encounter import Encounter
+from medisum_utils.files import read_json_lines, write_json_lines
 from medisum_utils.prompt import RenderedExample, Renderer
 
 
@@ -19,17 +19,14 @@ def render_all(
     *,
     max_tokens: int,
     policy: str = "drop",
-    watch: Callable[[Iterable[Encounter]], Iterable[Encounter]] = iter,
 ) -> tuple[list[RenderedExample], Counter[str]]:
     """Renders a split and counts what became of it: "whole", "cut", "dropped: <reason>".
-
-    `watch` may wrap the encounters to show progress.
 
     Raises: ValueError if nothing is left, for an unknown policy, an empty dialogue or note.
     """
     examples: list[RenderedExample] = []
     fates: Counter[str] = Counter()
-    for encounter in watch(encounters):
+    for encounter in encounters:
         rendered = renderer.fitted_example(encounter, max_tokens, policy)
         if isinstance(rendered, str):
             fates[f"dropped: {rendered}"] += 1
@@ -42,47 +39,13 @@ def render_all(
 
 
 def write_rendered(path: str | os.PathLike, examples: Iterable[RenderedExample]) -> int:
-    """Writes one JSON object per example (id, input_ids, completion_mask); returns how many."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    n = 0
-    with partial.open("w", encoding="utf-8", newline="\n") as file:
-        for example in examples:
-            record = {
-                "id": example.id,
-                "input_ids": example.input_ids,
-                "completion_mask": example.completion_mask,
-                "n_cut_turns": example.n_cut_turns,
-            }
-            file.write(json.dumps(record) + "\n")
-            n += 1
-    partial.replace(path)
-    return n
+    """Writes one JSON object an example, the file whole or not at all, and returns how many."""
+    return write_json_lines(path, map(asdict, examples))
 
 
 def read_rendered(path: str | os.PathLike) -> list[RenderedExample]:
-    """Reads what `write_rendered` wrote.
-
-    Raises: ValueError that names file and line of what is no rendered example.
-    """
-    examples = []
-    with open(path, encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                record = json.loads(line)
-                example = RenderedExample(
-                    record["id"],
-                    tuple(record["input_ids"]),
-                    tuple(record["completion_mask"]),
-                    record["n_cut_turns"],
-                )
-            except (ValueError, KeyError, TypeError) as error:
-                raise ValueError(
-                    f"{Path(path).name}, line {number}: expected a rendered example; {error}"
-                ) from None
-            examples.append(example)
-    return examples
+    """What `write_rendered` wrote; see `files.read_json_lines` for what it raises."""
+    return read_json_lines(path, RenderedExample)
 
 
 def supervised_html(renderer: Renderer, example: RenderedExample) -> str:

@@ -13,12 +13,9 @@ ROUGE is without stemmer, the mean of per-note F1; scores are in percent, p in 0
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from itertools import repeat
+from collections.abc import Sequence
 from typing import Any
 
 from medisum_utils.divisions import (
@@ -28,7 +25,6 @@ from medisum_utils.divisions import (
     aci_divisions,
     soap_divisions,
 )
-from medisum_utils.machine import n_cores
 from medisum_utils.metrics import rouge_scores
 from medisum_utils.score_files import Table, check_texts, read_table, row_order
 from medisum_utils.score_report import DivisionScores, Report, Scores, make_report
@@ -42,7 +38,6 @@ NOTE_COLUMNS = {
 }
 DIALOGUE_COLUMN = "dialogue"
 GROUP_COLUMN = "section_header"  # MTS-Dialog's
-_N_MANY = 8  # fewer systems are scored before a second process has started
 
 
 def score(
@@ -109,49 +104,6 @@ def score_files(
         seed=seed,
     )
     return result.with_source(matched=matched, ids=table.ids() if match != "row" else None)
-
-
-def score_many(
-    references: Sequence[str],
-    systems: Mapping[str, Sequence[str]],
-    *,
-    dialogues: Sequence[str] | None = None,
-    against: str | None = None,
-    protocol: str = "aci-bench",
-    groups: Sequence[str] | None = None,
-    seed: int = 0,
-    n_workers: int | None = None,
-) -> dict[str, Report]:
-    """Scores several systems on the same references, on all cores; the values are `score`'s.
-
-    `against` names the system that all others are compared with. Fewer than 8 systems, or
-    n_workers=1, stay in this process.
-
-    Raises: ValueError as `score` does, or where `against` names no system.
-    """
-    if against is not None and against not in systems:
-        raise ValueError(f"expected against to be one of {', '.join(systems)}, got {against!r}")
-    jobs = [(references, notes, dialogues, protocol, groups) for notes in systems.values()]
-    n_workers = min(n_workers or n_cores(), len(jobs))
-    if n_workers < 2 or len(jobs) < _N_MANY:
-        reports = _score_jobs(jobs, list(systems), against, seed, map)
-    else:
-        # Spawned, since a fork of a process that has run torch may hang.
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(n_workers, mp_context=context) as pool:
-            reports = _score_jobs(jobs, list(systems), against, seed, pool.map)
-    return dict(zip(systems, reports, strict=True))
-
-
-def _score_jobs(
-    jobs: list[tuple], names: list[str], against: str | None, seed: int, run: Callable
-) -> list[Report]:
-    """Runs `per_note` on each job, then `make_report` on each result, by `run` (map-like)."""
-    scores = list(run(per_note, *zip(*jobs, strict=True)))
-    other = None if against is None else scores[names.index(against)]
-    others = [None if name == against else other for name in names]
-    protocol = jobs[0][3]
-    return list(run(make_report, scores, others, repeat(protocol), repeat(seed)))
 
 
 def per_note(

@@ -18,11 +18,11 @@ from medisum_utils.corpora import (
     MTS_DIALOG,
     load_aci_bench,
     load_mts_dialog,
-    load_own,
 )
 from medisum_utils.corpora_fetch import MIRROR_VARIABLE, corpora_sources, corpus_files
 from medisum_utils.encounter import Encounter, NoteSection
 from medisum_utils.grouping import split_encounters
+from medisum_utils.own_data import load_own
 from medisum_utils.runs import project_root, resolve
 from medisum_utils.splits import NEAR_DUPLICATE, remove_leaks
 from medisum_utils.synthesis.augmented import with_exchanged_names

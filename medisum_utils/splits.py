@@ -116,15 +116,13 @@ def find_leaks(splits: Splits, threshold: float = NEAR_DUPLICATE) -> list[Leak]:
     return _compare(splits, threshold)[0]
 
 
-def remove_leaks(
-    splits: Splits, threshold: float = NEAR_DUPLICATE
-) -> tuple[dict[str, list[Encounter]], list[Leak]]:
+def remove_leaks(splits: Splits) -> tuple[dict[str, list[Encounter]], list[Leak]]:
     """Drops every copy that stands in a later split too, so that later splits stay whole.
 
     Give the splits as train, valid, tests: the training copy goes, an official test set is never
     changed unless a later test repeats it. Returns the new splits and the leaks that were removed.
     """
-    leaks = find_leaks(splits, threshold)
+    leaks = find_leaks(splits)
     dropped = {(leak.split, leak.id) for leak in leaks}
     kept = {
         name: [encounter for encounter in encounters if (name, encounter.id) not in dropped]

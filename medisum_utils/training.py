@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import random
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from torch.utils.hooks import RemovableHandle
     from trl import SFTConfig, SFTTrainer
 
-WINDOW, BLOCK = 320, 16  # examples; see `in_turn`
 BF16_PADDING = 32  # tokens; see `padding_for`
 IGNORED = -100  # the label of a token that is not supervised, as in torch's cross entropy
 
@@ -41,28 +39,6 @@ def to_dataset(examples: Sequence[RenderedExample]) -> Dataset:
 
     rows = [{"input_ids": list(e.input_ids), "labels": _labels(e)} for e in examples]
     return Dataset.from_list(rows)
-
-
-def in_turn(parts: Sequence[Sequence[RenderedExample]], seed: int) -> list[RenderedExample]:
-    """The parts one after the other, each shuffled, with examples of like length side by side.
-
-    Within a part, stretches of `WINDOW` examples are sorted by length and the blocks of `BLOCK`
-    that they fall into are shuffled: little padding in batches of 16, 8, 4 or 2, and no part begins
-    with what is short. A part fills up the last block of the one before it.
-    """
-    rng = random.Random(f"{seed}/in turn")
-    ordered: list[RenderedExample] = []
-    for part in parts:
-        shuffled = rng.sample(list(part), len(part))
-        n_first = -len(ordered) % BLOCK
-        ordered += shuffled[:n_first]
-        for start in range(n_first, len(shuffled), WINDOW):
-            window = sorted(shuffled[start : start + WINDOW], key=lambda e: len(e.input_ids))
-            blocks = [window[i : i + BLOCK] for i in range(0, len(window), BLOCK)]
-            whole = [block for block in blocks if len(block) == BLOCK]
-            rng.shuffle(whole)
-            ordered += [example for block in whole + blocks[len(whole) :] for example in block]
-    return ordered
 
 
 def _labels(example: RenderedExample) -> list[int]:

@@ -66,8 +66,6 @@ def data_digests(processed: str | os.PathLike) -> dict[str, str]:
         "valid.jsonl": "01_data",
     }
     folder = resolve(processed)
-    if (folder / "rendered" / "auxiliary.jsonl").exists():
-        made_by["rendered/auxiliary.jsonl"] = "02_format"
     return {name: sha256_file(_required(folder, name, step)) for name, step in made_by.items()}
 
 
@@ -138,13 +136,12 @@ def check_adapter(
     folder: str | os.PathLike,
     *,
     base_sha256: str,
-    prompt_sha256: str | None = None,
     data: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Makes sure that the adapter in `folder` is the one of its record, and returns the record.
 
     Beside its files and its `prompt.json`, it has to be of the base with `base_sha256` and, where
-    they are given, of the rendered prompt and of all the `data` of `data_digests`.
+    it is given, of all the `data` of `data_digests`.
 
     Raises: FileNotFoundError for a missing adapter, prompt or record; ValueError that names what
     differs and the step to run again.
@@ -169,13 +166,6 @@ def check_adapter(
         raise ValueError(
             f"{trained} on another base than this one ({shown_path(record['base'])} as it was "
             f"then): {difference}. Put the base back, or run {_NOTEBOOK} again"
-        )
-    if prompt_sha256 not in (None, record["prompt_sha256"]):
-        old = {f"rendered/{PROMPT_FILE}": record["prompt_sha256"]}
-        difference = "; ".join(_differing(old, {f"rendered/{PROMPT_FILE}": prompt_sha256}))
-        raise ValueError(
-            f"{trained} with another prompt than 02_format has written since: {difference}. Run "
-            f"{_NOTEBOOK} again, or 02_format with the instruction as it was"
         )
     differing = [] if data is None else [*_differing(record["data"], data)]
     if differing:

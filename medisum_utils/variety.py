@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -24,7 +24,6 @@ from medisum_utils.scored_texts import scored_notes, scored_references
 if TYPE_CHECKING:
     import numpy
     import pandas
-    import scipy.sparse
 
 N_GROWTH_POINTS = 20
 FIRST_GROWTH_POINT = 500  # words
@@ -155,49 +154,15 @@ def nearest(train: Sequence[Encounter], queries: Sequence[Encounter]) -> Nearest
     Source: Manning, Raghavan, Schütze 2008, "Introduction to Information Retrieval", section 6.4.
     """
     import numpy
+    from sklearn.feature_extraction.text import TfidfVectorizer
 
     if not train or not queries:
         raise ValueError(f"expected encounters, got {len(train)} to search, {len(queries)} queries")
-    documents = [dialogue_words(encounter) for encounter in train]
-    columns = {word: i for i, word in enumerate(dict.fromkeys(_chained(documents)))}
-    counts = _counts(documents, columns)
-    n_with_word = numpy.bincount(counts.indices, minlength=len(columns))
-    weights = numpy.log((1 + len(train)) / (1 + n_with_word)) + 1
-    known = _weighted(counts, weights)
-    asked = _weighted(_counts([dialogue_words(query) for query in queries], columns), weights)
-    cosines = (asked @ known.T).toarray()  # (queries, train)
+    vectorizer = TfidfVectorizer(analyzer=dialogue_words, sublinear_tf=True)
+    known = vectorizer.fit_transform(train)
+    cosines = (vectorizer.transform(queries) @ known.T).toarray()  # (queries, train)
     index = cosines.argmax(axis=1)
     return Nearest(index, cosines[numpy.arange(len(queries)), index].clip(0, 1))
-
-
-def _chained(documents: Sequence[Sequence[str]]) -> Iterator[str]:
-    return (word for document in documents for word in document)
-
-
-def _counts(documents: Sequence[Sequence[str]], columns: dict[str, int]) -> scipy.sparse.csr_matrix:
-    """How often each known word stands in each document: (documents, words)."""
-    import numpy
-    from scipy.sparse import csr_matrix
-
-    rows = [[columns[word] for word in document if word in columns] for document in documents]
-    ends = numpy.cumsum([0] + [len(row) for row in rows])
-    indices = numpy.array([column for row in rows for column in row], dtype=numpy.int64)
-    matrix = csr_matrix(
-        (numpy.ones(len(indices)), indices, ends), shape=(len(documents), len(columns))
-    )
-    matrix.sum_duplicates()
-    return matrix
-
-
-def _weighted(counts: scipy.sparse.csr_matrix, weights: numpy.ndarray) -> scipy.sparse.csr_matrix:
-    """TF-IDF rows of length 1; a row without a known word stays zero."""
-    import numpy
-    from scipy.sparse import diags_array
-
-    matrix = counts.copy()
-    matrix.data = (1 + numpy.log(matrix.data)) * weights[matrix.indices]
-    norms = numpy.sqrt(matrix.multiply(matrix).sum(axis=1)).A1
-    return diags_array(1 / numpy.where(norms > 0, norms, 1)) @ matrix
 
 
 def nearest_notes(train: Sequence[Encounter], found: Nearest) -> list[str]:

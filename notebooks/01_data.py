@@ -27,10 +27,6 @@ n_valid = 100
 n_test = 200  # the problems of training, new encounters
 n_test_unseen = 60  # problems, medicines and phrasings that training never shows
 exchanged_share = 0.3  # of generated training encounters, under exchanged or made-up names
-n_one_section = (
-    0  # short generated dialogues of one section that 03 reads before the training split
-)
-back_translated = False  # true: MTS-Dialog's training dialogues in other words before it, too
 own_valid_share = 0.1  # of a JSONL or CSV file of yours
 own_test_share = 0.1
 near_duplicate = 0.5  # of own data: Jaccard of dialogues that count as copies, above 0 to 1
@@ -48,7 +44,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import HTML, Markdown, display
 
-from medisum_utils import auxiliary, figures, profiles, runs, sources, variety
+from medisum_utils import figures, profiles, runs, sources, variety
 from medisum_utils.encounter import SECTIONS, write_jsonl
 from medisum_utils.grouping import find_groups
 from medisum_utils.note_headers import header_table
@@ -84,10 +80,7 @@ step = runs.start(
     "01_data",
     profile,
     profiles.parameters_in("01_data", globals()),
-    inputs=[
-        *sources.source_files(source),
-        *auxiliary.auxiliary_files(n_one_section, back_translated),
-    ],
+    inputs=sources.source_files(source),
 )
 sizes = {"train": n_train, "valid": n_valid, "test": n_test, "test_unseen": n_test_unseen}
 own_shares = {"train": 1 - own_valid_share - own_test_share}
@@ -262,27 +255,6 @@ if not facts.empty:
     figures.save(fig, step, "01_fact_places")
 
 # %% [markdown]
-# ## What is read before
-#
-# A training split of a thousand short dialogues is too little for a small model to learn from it
-# what belongs into a note. `n_one_section` puts generated dialogues of one topic before it, with
-# notes in free wording, and `back_translated` the authors' own translations of the training
-# dialogues to French or Spanish and back, beside the notes as they were. They are kept apart, in
-# `auxiliary.jsonl`: the splits stay the official ones.
-
-# %%
-before = auxiliary.load_auxiliary(
-    source, n_one_section=n_one_section, back_translated=back_translated, seed=seed
-)
-if before:
-    lengths_before = variety.lengths(before)
-    lengths_before["source"] = [one.source for one in before]
-    by_source = lengths_before.groupby("source", sort=False)
-    display(by_source.size().to_frame("encounters").join(by_source.mean().round(1)))
-else:
-    display(Markdown("*Nothing: the training split is all that is read.*"))
-
-# %% [markdown]
 # ## Beside real corpora
 #
 # Generated data can be too easy: a few phrases, one length, a note that is the same again and
@@ -410,10 +382,6 @@ figures.save(fig, step, "01_nearest")
 # %%
 threshold = near_duplicate if is_own else NEAR_DUPLICATE
 leaks = check_leaks(splits, threshold)
-if before:
-    held_out = {split: encounters for split, encounters in splits.items() if split != "train"}
-    beside = check_leaks({"auxiliary": before, **held_out})
-    leaks = pd.concat([leaks, beside[beside["split"] == "auxiliary"]], ignore_index=True)
 unshown = [] if text_is_shown else ["closest_id", "other_closest_id"]  # an id may be a name
 leaks.drop(columns=unshown).set_index(["split", "other_split"]).round(3)
 
@@ -430,8 +398,6 @@ for split, encounters in splits.items():
     write_jsonl(path := step.stage(folder / f"{split}.jsonl"), encounters)
     written[split] = {"n": len(encounters), "bytes": path.stat().st_size}
     written[split]["sha256"] = runs.sha256_file(path)
-if before:
-    write_jsonl(step.stage(folder / "auxiliary.jsonl"), before)
 manifest = split_manifest(splits)
 assert all(written[split]["sha256"] == manifest[split]["sha256"] for split in splits)
 runs.write_json(step.stage(folder / runs.PRIVACY_FILE), {"show_text": text_is_shown})
@@ -456,7 +422,6 @@ entry = step.finish(
     obsolete=obsolete,
     source=name,
     n={split: len(encounters) for split, encounters in splits.items()},
-    n_auxiliary=len(before),
     facts_per_encounter=round(n_facts, 2),
     variety=measured.round(4).to_dict(),
     nearest=nearest.round(4).to_dict(orient="index"),

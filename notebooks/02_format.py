@@ -67,9 +67,6 @@ paths = {
     split: runs.require(runs.processed_dir(profile) / f"{split}.jsonl", "01_data", profile)
     for split in SPLITS
 }
-before = runs.processed_dir(profile) / "auxiliary.jsonl"
-if before.exists():  # what 03 reads before the training split
-    SPLITS, paths = (*SPLITS, "auxiliary"), {**paths, "auxiliary": before}
 parameters = profiles.parameters_in("02_format", globals())
 step = runs.start("02_format", profile, parameters, [*paths.values(), runs.privacy_file(profile)])
 show_text = runs.text_is_shown(profile)
@@ -231,7 +228,7 @@ for axis, part in zip(axes, ("prompt", "note"), strict=True):
             weights=weights,
             histtype="step",
             color=figures.colour_of(split),
-            linestyle={"train": "-", "valid": "--"}.get(split, ":"),
+            linestyle={"train": "-", "valid": "--"}[split],
             label=label,
         )
     axis.set(xlabel=f"{part} length (tokens)", ylabel="share of examples (%)")

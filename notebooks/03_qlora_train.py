@@ -27,7 +27,7 @@ lora_alpha = 64  # the update is scaled by alpha / r
 learning_rate = 2.0e-3  # QLoRA: 2.0e-4 at 7B and 13B (table 9); a small base takes more
 n_epochs = 1.0  # times every example is seen
 batch_size = 1  # examples at once: many small steps, and no padding
-group_by_length = False  # true: like lengths share a step; auxiliary examples do so anyway
+group_by_length = False  # true: examples of like length share a step
 n_accumulation = 1  # batches before each step of the optimiser
 n_validations = 2  # evenly spread; after each the weights are saved
 n_valid = 16  # validation examples used each time
@@ -82,9 +82,6 @@ inputs = [
     runs.require(rendered / name, "02_format", profile)
     for name in ("train.jsonl", "valid.jsonl", PROMPT_FILE)
 ]
-if (rendered / "auxiliary.jsonl").exists():
-    inputs.append(rendered / "auxiliary.jsonl")
-before = read_rendered(inputs[3]) if inputs[3:] else []
 train = read_rendered(inputs[0])
 valid = read_rendered(inputs[1])[:n_valid]
 parameters = profiles.parameters_in("03_qlora_train", globals())
@@ -98,14 +95,6 @@ renderer = Renderer.load(rendered, tokenizer)
 # of the base; activations, gradients, the adapter and the libraries come on top.
 
 # %%
-if before:
-    display(
-        Markdown(
-            f"{len(before):,} auxiliary examples come before the {len(train):,} of the training "
-            "split: every pass reads both, one after the other."
-        )
-    )
-train = training.in_turn([before, train], seed) if before else train
 device = models.pick_device(device)
 dtype = "bfloat16" if device == "cuda" else "float32"  # of what is not quantised
 bf16 = models.use_bf16(arithmetic, device)
@@ -170,15 +159,8 @@ lora = LoraConfig(
 
 # %%
 examples_per_step = batch_size * n_accumulation
-# Auxiliary examples come first, in the order in which `in_turn` put them.
-sampling = "sequential" if before else "group_by_length" if group_by_length else "random"
+sampling = "group_by_length" if group_by_length else "random"
 validate_every = max(1, round(n_epochs * len(train) / examples_per_step / n_validations))
-if before:  # a last step into a next pass would be one on auxiliary examples
-    if n_epochs < 1:
-        raise ValueError(
-            f"expected 1 pass or more where auxiliary examples go first, got {n_epochs}"
-        )
-    validate_every = max(1, int(n_epochs * len(train) / examples_per_step / n_validations))
 n_steps = validate_every * n_validations
 choices = {
     "max_steps": n_steps,

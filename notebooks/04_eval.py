@@ -26,8 +26,6 @@ test_splits: str = ""  # such as "test,test_unseen"; empty: all tests that 01 ma
 n_test = 200  # encounters of each split, the first ones; 0 takes all
 n_base = 20  # how many of them the base without adapter writes too, at length; 0 takes all
 max_new_tokens = 288  # longest note, tokens; scored here, served so by 05
-guidance = 1.0  # of context-aware decoding: above 1 holds the notes to what is said; 1 is none
-no_repeat_ngram = 0  # n tokens that may not stand twice in a note; 0: no such rule
 batch_size = 32  # notes written at once
 n_worst = 5  # worst notes shown in full
 n_examples = 12  # omitted and hallucinated facts shown, where 01 says that text may be shown
@@ -141,13 +139,10 @@ for name, part in encounters.items():
 # versions are all the same.
 #
 # Decoding is greedy, and no stretch of three or more tokens is written twice in a row, which is how
-# a small model gets stuck. A `guidance` g above 1 is context-aware decoding (Shi et al. 2024,
-# [arXiv:2305.14739](https://arxiv.org/abs/2305.14739)): the next token is the one with the greatest
-# g log p(token | dialogue) - (g - 1) log p(token | a greeting). It takes from a note what every
-# note says and leaves what this dialogue says.
+# a small model gets stuck.
 
 # %%
-choices = Decoding(max_new_tokens, guidance, no_repeat_ngram)
+choices = Decoding(max_new_tokens)
 make = functools.partial(
     systems.ModelSystem, base=base, adapter=adapter, decoding=choices, batch_size=batch_size
 )
@@ -427,9 +422,7 @@ else:
 # it never said that it was done.
 
 # %%
-decoding = f"guidance {guidance:g}" if guidance > 1 else "without guidance"
-decoding += f", no {no_repeat_ngram} tokens twice in a note" if no_repeat_ngram else ""
-display(Markdown(f"Greedy, {decoding}, at most {max_new_tokens} tokens."))
+display(Markdown(f"Greedy, at most {max_new_tokens} tokens."))
 display(HTML(tables.as_html(tables.decoding_table(written))))
 
 # %%

@@ -111,7 +111,6 @@ def test_every_source_is_pinned():
         "aci-bench": 5,
         "medquad": 1,
         "mts-dialog": 4,
-        "mts-dialog-back-translated": 1,
         "primock57": 3 * 57,
     }
     for row in table.to_dict("records"):

@@ -114,8 +114,8 @@ def test_soap_reads_this_projects_own_notes():
     )
     encounter = Encounter("1", "own", "test", (), sections)
     note = soap_divisions(encounter.note_text)
-    for name in ("subjective", "objective", "assessment", "plan"):
-        assert note.divisions[name] == encounter.section_text(name)
+    for part in sections:
+        assert note.divisions[part.soap] == part.text
     assert note.unknown_headers == ()
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 import pytest
 
 from medisum_utils.encounter import Encounter, Fact
 from medisum_utils.synthesis.encounters import generate, generate_tests
-from medisum_utils.synthesis.fact_scores import MEASURES, pooled, score_encounters, score_facts
+from medisum_utils.synthesis.fact_scores import MEASURES, score_encounters, score_facts
 from medisum_utils.synthesis.soap import HEADERS, LISTS, read_facts
 
 NOTE = """Subjective:
@@ -258,25 +257,3 @@ def test_a_record_without_facts_is_refused() -> None:
 def test_each_encounter_needs_its_note() -> None:
     with pytest.raises(ValueError, match="expected 1 notes, got 0"):
         score_encounters([Encounter("a", "own", "test", (), ())], [])
-
-
-def test_pooled_rates_count_facts_not_notes() -> None:
-    wrong = NOTE.replace("Denies fever.", "Denies chills, fever.").replace("400 mg", "800 mg")
-    table = pooled([score_facts(RECORD, NOTE), score_facts(RECORD, wrong)], by="kind")
-    assert table["denial"] == pytest.approx(
-        {"n": 2, "n_stated": 3, "precision": 2 / 3, "recall": 1.0, "f1": 0.8}
-    )
-    assert table["dose"]["recall"] == table["dose"]["precision"] == 0.5
-    assert table["order"]["f1"] == 1
-    by_section = pooled([score_facts(RECORD, NOTE)], by="section")
-    assert {name: row["n"] for name, row in by_section.items()} == {
-        "assessment": 1,
-        "plan": 2,
-        "subjective": N - 3,
-    }
-
-
-def test_a_rate_without_anything_to_count_is_not_a_number() -> None:
-    table = pooled([score_facts(RECORD, "")], by="kind")
-    assert math.isnan(table["order"]["precision"])
-    assert table["order"]["recall"] == 0

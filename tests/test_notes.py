@@ -17,8 +17,9 @@ def parts_of(note: str) -> dict[str, str]:
 
 def test_a_rendered_note_comes_apart_as_it_was_put_together():
     for encounter in small_model.encounters(20):
-        expected = {name: encounter.section_text(name) for name in SECTIONS}
-        assert split_sections(encounter.note_text) == {**expected, UNKNOWN: ""}
+        sections = {part.soap: part.text for part in encounter.note}
+        assert list(sections) == list(SECTIONS)
+        assert split_sections(encounter.note_text) == {**sections, UNKNOWN: ""}
 
 
 def test_text_may_follow_a_header_and_case_does_not_matter():

@@ -25,8 +25,8 @@ def good(**more) -> dict:
 
 
 def test_jsonl_loads(tmp_path):
-    one, two = load_own(write_lines(tmp_path, good(id=7, more=[1]), "", good(id="b")), split="test")
-    assert (one.id, two.id, one.source, one.split) == ("7", "b", "own", "test")
+    one, two = load_own(write_lines(tmp_path, good(id=7, more=[1]), "", good(id="b")))
+    assert (one.id, two.id, one.source, one.split) == ("7", "b", "own", "own")
     assert one.dialogue_text == DIALOGUE
     assert [part.soap for part in one.note] == ["subjective", "objective", "assessment", "plan"]
 

@@ -221,7 +221,7 @@ def test_a_patient_stays_in_one_split(tmp_path: Path) -> None:
         ("visits.txt", (), "expected a file named .csv or .jsonl"),
         ("missing.csv", (), "expected a CSV or JSONL file, found none"),
         ("tiny.csv", (), "'tiny' is one of the project's own profiles"),
-        ("visits.csv", ("--profile", "mts"), "'mts' is one of the project's own profiles"),
+        ("visits.csv", ("--profile", "smoke"), "'smoke' is one of the project's own profiles"),
         ("visits.csv", ("--profile", "../../out"), "expected lower-case letters"),
     ],
 )

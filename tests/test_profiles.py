@@ -162,7 +162,7 @@ SHIPPED = sorted((Path(__file__).parent.parent / "notebooks" / "profiles").glob(
 
 
 def test_the_promised_profiles_are_there() -> None:
-    assert {"tiny", "smoke", "mts", "llama3-8b", "tiny-base"} <= {path.stem for path in SHIPPED}
+    assert {"tiny", "smoke", "llama3-8b", "tiny-base"} <= {path.stem for path in SHIPPED}
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
@@ -193,8 +193,6 @@ def test_what_concerns_a_whole_run_is_said_in_one_notebook() -> None:
         "show_text": "01_data",
         "source": "01_data",
         "max_new_tokens": "04_eval",
-        "guidance": "04_eval",
-        "no_repeat_ngram": "04_eval",
         "instruction": "02_format",
     }
     parameters = {

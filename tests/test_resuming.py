@@ -76,7 +76,6 @@ def test_a_run_leaves_its_record_beside_checkpoints_and_adapter(home):
     record = training_record.check_adapter(
         folder,
         base_sha256=base_digest("models/base"),
-        prompt_sha256=runs.sha256_file(processed / "rendered" / "prompt.json"),
         data=training_record.data_digests(processed),
     )
     beside = training_record.read_record(folder / "checkpoints")
@@ -210,16 +209,12 @@ def test_resuming_with_another_setting_is_refused_and_touches_nothing(home, para
     assert contents(home / "models") == before
 
 
-@pytest.mark.parametrize("what", ["train", "auxiliary", "prompt", "base"])
+@pytest.mark.parametrize("what", ["train", "prompt", "base"])
 def test_resuming_with_other_data_prompt_or_base_is_refused(home, what):
-    rendered = runs.processed_dir(PROFILE) / "rendered"
     if what == "train":
         train_notebook.write_data(seed=3)
         train_notebook.render()
         says = r"rendered/train\.jsonl was [0-9a-f]{12}\.\.\. and is.* train\.jsonl was "
-    elif what == "auxiliary":
-        shutil.copy(rendered / "valid.jsonl", rendered / "auxiliary.jsonl")
-        says = r"no completed step is on record as having written .*auxiliary\.jsonl"
     elif what == "prompt":
         train_notebook.render("Write another note.")
         says = r"rendered/prompt\.json was [0-9a-f]{12}\.\.\. and is"

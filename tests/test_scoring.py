@@ -16,7 +16,7 @@ import typer
 from typer.testing import CliRunner
 
 from medisum_utils.score_files import read_table
-from medisum_utils.scoring import score, score_files, score_many
+from medisum_utils.scoring import score, score_files
 from medisum_utils.scoring_cli import score_command
 
 NOTES = [
@@ -181,17 +181,6 @@ def test_dialogues_add_fact_scores_paired_like_the_others(references, tmp_path):
     assert facts["omission"]["mean"] == 0
     assert report.data["against"]["facts"]["f1"]["mean"] > 0
     assert report.data["matched_by"]["dialogues"] == "id"
-
-
-def test_many_systems_on_all_cores_score_as_one_by_one():
-    systems = {f"system {i}": [note[i:] for note in NOTES] for i in range(9)}
-    together = score_many(NOTES, systems, against="system 3", n_workers=2)
-    assert list(together) == list(systems)
-    for name, notes in systems.items():
-        against = None if name == "system 3" else systems["system 3"]
-        assert together[name].data == score(NOTES, notes, against=against).data
-    with pytest.raises(ValueError, match="against"):
-        score_many(NOTES, systems, against="absent")
 
 
 # Bad input

@@ -83,9 +83,8 @@ def test_what_is_served_is_what_was_scored(copied_home, writer):
     from medisum_utils.generation import generate_notes
 
     dialogues = [e.dialogue_text for e in small_model.encounters(2)]
-    choices = {"max_new_tokens": 20, "guidance": 2.0, "no_repeat_ngram": 2}
-    notes = generate_notes(writer.model, writer.renderer, dialogues, **choices)
-    write_decoding(copied_home / DECODING_FILE, Decoding(**choices), copied_home)
+    notes = generate_notes(writer.model, writer.renderer, dialogues, max_new_tokens=20)
+    write_decoding(copied_home / DECODING_FILE, Decoding(20), copied_home)
     with pytest.raises(ValueError, match=r"decoding\.json is not the one that 04_eval wrote"):
         load_writer(PROFILE)
     small_model.record_run(copied_home)
@@ -107,12 +106,13 @@ def test_a_decoding_of_another_adapter_or_another_form_is_refused(copied_home):
         {"adapter_sha256": "0" * 64},
         {"max_new_tokens": 0},
         {"max_new_tokens": "24"},
-        {"beams": 4},
+        {"guidance": 1.75},
     )
     for change in changes:
         path.write_text(json.dumps({**scored, **change}))
-        with pytest.raises(ValueError, match=r"decoding\.json.*04_eval"):
+        with pytest.raises(ValueError, match=r"decoding\.json.*04_eval") as refused:
             load_writer(PROFILE)
+    assert "'guidance'" in str(refused.value)
 
 
 def test_the_adapter_of_another_profile_is_not_served_under_this_name(copied_home):

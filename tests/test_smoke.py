@@ -59,15 +59,6 @@ def test_every_step_finds_what_the_step_before_wrote(smoke: Path) -> None:
 
 
 @pytest.mark.slow
-def test_what_is_read_before_the_training_split_reaches_the_trainer(smoke: Path) -> None:
-    steps = json.loads((smoke / "run.json").read_text())["steps"]
-    assert any(
-        path.endswith("rendered/auxiliary.jsonl") for path in steps["03_qlora_train"]["inputs"]
-    )
-    assert steps["03_qlora_train"]["counted"]["train"]["n_examples"] == 12 + 12
-
-
-@pytest.mark.slow
 def test_the_scores_are_of_the_systems_that_were_run(smoke: Path) -> None:
     metrics = json.loads((smoke / "metrics.json").read_text())
     systems = metrics["splits"]["test"]["systems"]

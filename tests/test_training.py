@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import random
 import warnings
 from pathlib import Path
 
@@ -160,35 +159,6 @@ def test_what_trl_cuts_or_drops_is_an_error(base, tmp_path, max_length):
     trainer = build_trainer(base, tmp_path, max_length=max_length, eval_strategy="no")
     with pytest.raises(ValueError, match=r"train: expected .* but the trainer holds"):
         training.check_supervision(trainer, train, valid)
-
-
-def test_parts_are_read_in_turn_each_in_random_order_and_with_little_padding():
-    rng = random.Random(3)
-    parts = [
-        [
-            RenderedExample(f"{name}{i}", (1,) * n, (0,) * (n - 1) + (1,))
-            for i, n in enumerate(rng.choices(range(2, 400), k=size))
-        ]
-        for name, size in (("a", 703), ("b", 401))
-    ]
-    ordered = training.in_turn(parts, seed=5)
-    assert [one.id[0] for one in ordered] == ["a"] * 703 + ["b"] * 401
-    assert sorted(one.id for one in ordered) == sorted(one.id for part in parts for one in part)
-    assert training.in_turn(parts, seed=5) == ordered != training.in_turn(parts, seed=6)
-
-    def padding(examples: list[RenderedExample], first: int, last: int) -> float:
-        """Tokens with padding over tokens, of the batches of 8 that begin in first to last."""
-        lengths = [len(one.input_ids) for one in examples]
-        batches = [lengths[i : i + 8] for i in range(-(-first // 8) * 8, last, 8)]
-        return sum(max(b) * len(b) for b in batches) / sum(sum(b) for b in batches)
-
-    unordered = [one for part in parts for one in part]
-    assert padding(unordered, 0, 703) > 1.5
-    assert padding(ordered, 0, 696) < 1.15
-    assert padding(ordered, 704, 1096) < 1.15  # the second part is in step with the batches
-    first, last = ordered[:200], ordered[500:700]
-    means = [sum(len(one.input_ids) for one in some) / 200 for some in (first, last)]
-    assert 0.7 < means[0] / means[1] < 1.4  # no part begins with what is short
 
 
 def test_a_missing_validation_set_is_an_error(base, tmp_path):

@@ -52,7 +52,6 @@ def check(adapter: Path, processed: Path) -> dict:
     return training_record.check_adapter(
         adapter,
         base_sha256=base_digest("models/base"),
-        prompt_sha256=sha256_file(processed / "rendered" / "prompt.json"),
         data=training_record.data_digests(processed),
     )
 
@@ -65,8 +64,6 @@ def test_the_record_holds_what_the_weights_depend_on(record, processed):
     assert record["data"] == {name: sha256_file(processed / name) for name in names}
     assert record["settings"] == SETTINGS
     assert set(record["versions"]) == {"torch", "transformers", "peft", "trl", "bitsandbytes"}
-    (processed / "rendered" / "auxiliary.jsonl").write_text("{}\n")
-    assert set(training_record.data_digests(processed)) == {*names, "rendered/auxiliary.jsonl"}
     (processed / "valid.jsonl").unlink()
     with pytest.raises(FileNotFoundError, match=r"valid\.jsonl is missing; notebook 01_data"):
         training_record.describe("models/base", processed, SETTINGS)
@@ -111,9 +108,9 @@ CHANGES = [
     ("data", "train.jsonl", "d" * 64, r"train\.jsonl was [0-9a-f]{12}\.\.\. and is dddddddddddd"),
     (
         "data",
-        "rendered/auxiliary.jsonl",
+        "rendered/more.jsonl",
         "d" * 64,
-        r"rendered/auxiliary\.jsonl was not there and is d",
+        r"rendered/more\.jsonl was not there and is d",
     ),
     (None, "base_sha256", "d" * 64, r"base was [0-9a-f]{12}\.\.\. and is dddddddddddd\.\.\."),
     (None, "prompt_sha256", "d" * 64, r"rendered/prompt\.json was [0-9a-f]{12}\.\.\. and is ddd"),
@@ -173,20 +170,14 @@ def test_another_base_under_the_same_name_is_refused(adapter, processed, project
         check(adapter, processed)
 
 
-def test_another_prompt_and_other_data_are_refused(adapter, processed):
-    prompt = processed / "rendered" / "prompt.json"
-    prompt.write_text('{"instruction": "another"}')
-    with pytest.raises(ValueError, match=r"another prompt.*rendered/prompt\.json was .* and is"):
-        check(adapter, processed)
-    prompt.write_text("{}\n")
-    check(adapter, processed)
-    for name in ("train.jsonl", "rendered/valid.jsonl", "rendered/auxiliary.jsonl"):
+def test_other_data_are_refused(adapter, processed):
+    for name in ("train.jsonl", "rendered/valid.jsonl"):
         path = processed / name
-        before = path.read_text() if path.exists() else None
+        before = path.read_text()
         path.write_text("another\n")
         with pytest.raises(ValueError, match=rf"other data than are here.*: {name} was .* and is"):
             check(adapter, processed)
-        path.unlink() if before is None else path.write_text(before)
+        path.write_text(before)
     check(adapter, processed)
 
 

@@ -160,7 +160,7 @@ def sheet(style: Style, encounter: Encounter) -> str:
     items = _items(style, encounter.facts)
     parts = []
     for title, lines in style.parts:
-        written = [text for line in lines for text in _written(style, line, items)]
+        written = [text for line in lines for text in _written(line, items)]
         if written:
             parts.append("\n".join([title, *written] if title else written))
     return "\n".join(parts) or "nothing"
@@ -171,7 +171,7 @@ def ask_sheet(rng: random.Random, style: Style, encounter: Encounter) -> QA:
     return rng.choice(load_pieces()["asks"]).format(name=style.name), sheet(style, encounter)
 
 
-def _written(style: Style, line: Line, items: Mapping[str, list[str]]) -> list[str]:
+def _written(line: Line, items: Mapping[str, list[str]]) -> list[str]:
     said = [
         wrap.format(x=text)
         for kind, wrap in zip(line.kinds, line.wraps, strict=True)

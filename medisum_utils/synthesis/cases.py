@@ -103,9 +103,9 @@ class CaseSampler:
         if not self.problems or not self.medicines:
             raise ValueError(f"the casebook has no problem or medicine with held_out={held_out}")
 
-    def draw(self, rng: random.Random, problem: Problem | None = None) -> Case:
-        """Draws one case, of `problem` where given."""
-        case = self._person(rng, problem or rng.choice(self.problems))
+    def draw(self, rng: random.Random) -> Case:
+        """Draws one case."""
+        case = self._person(rng, rng.choice(self.problems))
         self._complaint(rng, case)
         self._background(rng, case)
         self._findings(rng, case)

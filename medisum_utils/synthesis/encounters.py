@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from medisum_utils.encounter import Encounter, Fact
 from medisum_utils.synthesis import background, interview, visit
-from medisum_utils.synthesis.casebook import Casebook, Problem, load_casebook
+from medisum_utils.synthesis.casebook import Casebook, load_casebook
 from medisum_utils.synthesis.cases import Case, CaseSampler
 from medisum_utils.synthesis.dialogue import Script
 from medisum_utils.synthesis.soap import read_facts, write_note
@@ -123,19 +123,16 @@ def generate_one(
     seed: int,
     split: str,
     sampler: CaseSampler,
-    problem: Problem | None = None,
     rewording: Reworder | None = None,
 ) -> Encounter:
-    """Makes encounter `number` of train or valid; `problem` fixes what is wrong.
+    """Makes encounter `number` of train or valid.
 
     `rewording` changes phrasings before their slots are filled, see `invented.Rewording`.
 
     Raises: ValueError for a split that is not one of `OPEN_SPLITS`.
     """
     _check_split(split, OPEN_SPLITS)
-    return _make(
-        number, seed=seed, split=split, sampler=sampler, problem=problem, rewording=rewording
-    )
+    return _make(number, seed=seed, split=split, sampler=sampler, rewording=rewording)
 
 
 def _check_split(split: str, allowed: tuple[str, ...]) -> None:
@@ -155,13 +152,12 @@ def _make(
     seed: int,
     split: str,
     sampler: CaseSampler,
-    problem: Problem | None = None,
     rewording: Reworder | None = None,
 ) -> Encounter:
     rng = random.Random(f"{seed}/{split}/{number}")
     unseen = split == "test_unseen"
     while True:
-        case = sampler.draw(rng, problem)
+        case = sampler.draw(rng)
         id = f"{split}-{seed}-{number:06d}"
         encounter = speak(
             rng, case, sampler.book, unseen=unseen, id=id, split=split, rewording=rewording

@@ -136,28 +136,3 @@ def score_encounters(encounters: Sequence[Encounter], notes: Sequence[str]) -> l
     if len(encounters) != len(notes):
         raise ValueError(f"expected {len(encounters)} notes, got {len(notes)}")
     return [score_facts(e.facts, note) for e, note in zip(encounters, notes, strict=True)]
-
-
-def pooled(scores: Sequence[FactScore], by: str) -> dict[str, dict[str, float]]:
-    """Counts and rates over all notes, by "kind" or "section" of the facts.
-
-    Each row has `n` (facts in the records), `n_stated`, precision, recall and f1; a rate without
-    anything to count is NaN.
-    """
-    counts: dict[str, dict[str, int]] = defaultdict(lambda: {"right": 0, "known": 0, "stated": 0})
-    for score in scores:
-        for fact in score.right:
-            for name in ("right", "known", "stated"):
-                counts[getattr(fact, by)][name] += 1
-        for fact in score.omitted:
-            counts[getattr(fact, by)]["known"] += 1
-        for fact in (*score.invented, *score.misplaced):
-            counts[getattr(fact, by)]["stated"] += 1
-    return {name: _rates(**count) for name, count in sorted(counts.items())}
-
-
-def _rates(right: int, known: int, stated: int) -> dict[str, float]:
-    nan = float("nan")
-    precision, recall = (right / stated if stated else nan), (right / known if known else nan)
-    f1 = 2 * right / (known + stated) if known + stated else nan
-    return {"n": known, "n_stated": stated, "precision": precision, "recall": recall, "f1": f1}
