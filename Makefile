@@ -57,7 +57,7 @@ notebooks: $(STAMP)
 	$(BIN)/python -m medisum_utils notebooks $(if $(TAKE),--take $(TAKE))
 
 readme: $(STAMP)
-	$(BIN)/python -m medisum_utils.readme
+	$(BIN)/python -m medisum_utils.runs.readme
 
 lint: $(DEV)
 	$(BIN)/ruff check .

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from medisum_utils.notebook_pairs import Side
+from medisum_utils.runs.notebook_pairs import Side
 
 app = typer.Typer(
     name="medisum_utils",
@@ -44,7 +44,7 @@ def run(
 
     STEP is a notebook's name or its number, such as 03_qlora_train or 03.
     """
-    from medisum_utils import interrupts
+    from medisum_utils.runs import interrupts
 
     try:
         with interrupts.raised():
@@ -61,13 +61,13 @@ def _run(
     only: Sequence[str],
     settings: Sequence[str],
 ) -> None:
-    from medisum_utils.execute import execute_run, prepare_run
-    from medisum_utils.failures import RunFailed, RunStopped
-    from medisum_utils.locks import ProfileBusy
+    from medisum_utils.runs.execute import execute_run, prepare_run
+    from medisum_utils.runs.failures import RunFailed, RunStopped
+    from medisum_utils.runs.locks import ProfileBusy
 
     try:
         if data is not None:
-            from medisum_utils.own_profile import profile_of
+            from medisum_utils.data.own_profile import profile_of
 
             profile = profile_of(data, profile)
         prepared = prepare_run(profile or "tiny", first=first, only=only, settings=settings)
@@ -90,8 +90,8 @@ def _run(
 @app.command()
 def index() -> None:
     """Write reports/index.html anew from the manifests and metrics of all profiles."""
-    from medisum_utils.overview import write_index
     from medisum_utils.runs import shown_path
+    from medisum_utils.runs.overview import write_index
 
     typer.echo(shown_path(write_index()))
 
@@ -103,7 +103,7 @@ def notebooks(
     ] = None,
 ) -> None:
     """Bring each notebook's .py and .ipynb into agreement, from the one that was edited."""
-    from medisum_utils.notebook_pairs import settle_pairs
+    from medisum_utils.runs.notebook_pairs import settle_pairs
 
     try:
         outcomes = settle_pairs(take)
@@ -122,9 +122,9 @@ def _say(text: str, end: str = "\n") -> None:
 
 def _register_commands() -> None:
     """Adds the commands that other modules define; these import their heavy parts when called."""
-    from medisum_utils.ablation_cli import ablate_command
+    from medisum_utils.pretraining.ablation_command import ablate_command
     from medisum_utils.pretraining.cli import pretrain_command
-    from medisum_utils.scoring_cli import score_command
+    from medisum_utils.scoring.command import score_command
     from medisum_utils.serving.cli import serve_command
 
     app.command("score")(score_command)

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 
-from medisum_utils.files import read_json_lines, write_json_lines
+from medisum_utils.runs.files import read_json_lines, write_json_lines
 
 SECTIONS = ("subjective", "objective", "assessment", "plan")
 

@@ -7,7 +7,7 @@ import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medisum_utils.paths import report_dir
+from medisum_utils.runs.paths import report_dir
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -44,22 +44,28 @@ import numpy as np
 import pandas as pd
 from IPython.display import HTML, Markdown, display
 
-from medisum_utils import clutter, figures, metrics, runs
+from medisum_utils import clutter, figures, runs
+from medisum_utils.scoring import rouge as metrics
 
 clutter.silence_known_clutter()
 figures.use_style()
 
 # %%
-from medisum_utils.ablation_record import ABLATION, ablation_table, described, read_ablation
-from medisum_utils.evaluation_tables import as_html
-from medisum_utils.generation import generate_notes
-from medisum_utils.model import load_base, load_tokenizer
+from medisum_utils.evaluation.tables import as_html
+from medisum_utils.modelling.generation import generate_notes
+from medisum_utils.modelling.model import load_base, load_tokenizer
+from medisum_utils.modelling.prompt import Renderer
 from medisum_utils.pretraining import prepare, probes
 from medisum_utils.pretraining import record as records
+from medisum_utils.pretraining.ablation_record import (
+    ABLATION,
+    ablation_table,
+    described,
+    read_ablation,
+)
 from medisum_utils.pretraining.documents import Documents
 from medisum_utils.pretraining.loop import Pretraining
 from medisum_utils.pretraining.recipe import load_recipe
-from medisum_utils.prompt import Renderer
 from medisum_utils.synthesis.encounters import generate
 
 runs.seed_everything(seed)
@@ -175,7 +181,7 @@ counts = {
 table = pd.DataFrame(counts, index=["texts", "share of draws"]).T
 has_corpora = bool(os.environ.get("MEDISUM_CORPORA"))
 if has_corpora:
-    from medisum_utils import corpora
+    from medisum_utils.data import corpora
 
     dialogues, notes = corpora.iter_training_dialogues(), corpora.iter_training_notes()
     real = [list(texts) for texts in (dialogues, notes, corpora.iter_medquad_answers())]

@@ -44,11 +44,13 @@ import numpy as np
 import pandas as pd
 from IPython.display import HTML, Markdown, display
 
-from medisum_utils import figures, profiles, runs, sources, variety
+from medisum_utils import figures, runs
+from medisum_utils.data import sources, variety
+from medisum_utils.data.grouping import find_groups
+from medisum_utils.data.splits import NEAR_DUPLICATE, check_leaks, split_manifest
 from medisum_utils.encounter import SECTIONS, write_jsonl
-from medisum_utils.grouping import find_groups
-from medisum_utils.note_headers import header_table
-from medisum_utils.splits import NEAR_DUPLICATE, check_leaks, split_manifest
+from medisum_utils.notes.headers import header_table
+from medisum_utils.runs import profiles
 from medisum_utils.synthesis.augmented import EXCHANGED
 
 figures.use_style()

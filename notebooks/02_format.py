@@ -35,17 +35,23 @@ import numpy as np
 import pandas as pd
 from IPython.display import HTML, Markdown, display
 
-from medisum_utils import clutter, figures, profiles, runs
+from medisum_utils import clutter, figures, runs
 from medisum_utils.encounter import read_jsonl
+from medisum_utils.runs import profiles
 
 clutter.silence_known_clutter()
 figures.use_style()
 runs.seed_everything(seed)
 
 # %%
-from medisum_utils.model import load_tokenizer
-from medisum_utils.prompt import CONTROL_TOKENS, PROMPT_FILE, Renderer
-from medisum_utils.rendered import read_rendered, render_all, supervised_html, write_rendered
+from medisum_utils.modelling.model import load_tokenizer
+from medisum_utils.modelling.prompt import CONTROL_TOKENS, PROMPT_FILE, Renderer
+from medisum_utils.modelling.rendered import (
+    read_rendered,
+    render_all,
+    supervised_html,
+    write_rendered,
+)
 
 # %% [markdown]
 # ## The answer first

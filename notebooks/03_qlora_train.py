@@ -43,7 +43,8 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from IPython.display import Markdown, display
 
-from medisum_utils import clutter, figures, profiles, runs
+from medisum_utils import clutter, figures, runs
+from medisum_utils.runs import profiles
 
 clutter.silence_known_clutter()
 figures.use_style()
@@ -54,11 +55,11 @@ from peft import LoraConfig
 from transformers import PrinterCallback
 from trl import SFTTrainer
 
-from medisum_utils import checkpoints as saved
-from medisum_utils import model as models
-from medisum_utils import training, training_record
-from medisum_utils.prompt import PROMPT_FILE, Renderer, read_prompt
-from medisum_utils.rendered import read_rendered
+from medisum_utils.modelling import checkpoints as saved
+from medisum_utils.modelling import model as models
+from medisum_utils.modelling import training, training_record
+from medisum_utils.modelling.prompt import PROMPT_FILE, Renderer, read_prompt
+from medisum_utils.modelling.rendered import read_rendered
 
 runs.seed_everything(seed)
 

@@ -38,26 +38,28 @@ import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import HTML, Markdown, display
 
-from medisum_utils import (
-    calibration,
-    checkpoints,
-    evaluation,
-    evaluation_figures,
-    evaluation_text,
-    figures,
-    note_views,
-    overview,
-    profiles,
-    published,
-    runs,
-    systems,
-    training_record,
-)
-from medisum_utils import evaluation_tables as tables
-from medisum_utils import model as models
-from medisum_utils.decoding import DECODING_FILE, Decoding, write_decoding
+from medisum_utils import evaluation, figures, runs
 from medisum_utils.encounter import read_jsonl
+from medisum_utils.evaluation import (
+    agreement as calibration,
+)
+from medisum_utils.evaluation import (
+    figures as evaluation_figures,
+)
+from medisum_utils.evaluation import (
+    note_views,
+    published,
+    systems,
+    tables,
+)
+from medisum_utils.evaluation import (
+    text as evaluation_text,
+)
+from medisum_utils.modelling import checkpoints, training_record
+from medisum_utils.modelling import model as models
+from medisum_utils.modelling.decoding import DECODING_FILE, Decoding, write_decoding
 from medisum_utils.quiet import silence_clutter
+from medisum_utils.runs import overview, profiles
 from medisum_utils.serving.writer import trained_base
 
 figures.use_style()
@@ -161,7 +163,7 @@ for name in names:
 #
 # ROUGE is the F1 of each note without stemming, over the whole note, then the mean. Intervals are
 # 95% by bootstrap over encounters (BCa, 9,999 resamples). Everything goes into `metrics.json` as
-# fractions; its form is held by `medisum_utils/metrics_schema.json`.
+# fractions; its form is held by `medisum_utils/evaluation/metrics_schema.json`.
 #
 # Systems are compared on the same encounters alone: where one wrote fewer notes than there are
 # encounters, all are scored once more on those that every one of them wrote.

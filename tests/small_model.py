@@ -6,7 +6,7 @@ import random
 from pathlib import Path
 
 from medisum_utils.encounter import Encounter, NoteSection, Turn
-from medisum_utils.prompt import BEGIN, CONTROL_TOKENS, END
+from medisum_utils.modelling.prompt import BEGIN, CONTROL_TOKENS, END
 
 INSTRUCTION = "Write a SOAP note of this visit."
 
@@ -75,10 +75,10 @@ def make_tokenizer(folder: Path, vocab_size: int = 512):
 
 def record_adapter(folder: Path, base: Path, max_new_tokens: int = 24, **choices) -> None:
     """What 03 and 04 leave beside an adapter: what it was trained with, how it was scored."""
-    from medisum_utils import training_record
-    from medisum_utils.decoding import DECODING_FILE, Decoding, write_decoding
-    from medisum_utils.files import sha256_file
-    from medisum_utils.model import base_digest
+    from medisum_utils.modelling import training_record
+    from medisum_utils.modelling.decoding import DECODING_FILE, Decoding, write_decoding
+    from medisum_utils.modelling.model import base_digest
+    from medisum_utils.runs.files import sha256_file
 
     record = {
         "base": str(base),
@@ -96,9 +96,9 @@ def record_adapter(folder: Path, base: Path, max_new_tokens: int = 24, **choices
 
 def record_run(adapter: Path) -> None:
     """The manifest of a run whose 03 and 04 left the files beside an adapter as they are now."""
-    from medisum_utils.checkpoints import ADAPTER_AND_BESIDE
-    from medisum_utils.decoding import DECODING_FILE
-    from medisum_utils.files import sha256_file, write_json
+    from medisum_utils.modelling.checkpoints import ADAPTER_AND_BESIDE
+    from medisum_utils.modelling.decoding import DECODING_FILE
+    from medisum_utils.runs.files import sha256_file, write_json
 
     steps = {"03_qlora_train": ADAPTER_AND_BESIDE, "04_eval": (DECODING_FILE,)}
     entries = {

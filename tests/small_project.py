@@ -12,7 +12,7 @@ from typing import Any
 
 from patience import run_until_silent
 
-from medisum_utils import locks
+from medisum_utils.runs import locks
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOK = """\

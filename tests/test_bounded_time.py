@@ -19,13 +19,24 @@ import pytest
 from counted_regex import Counted
 
 import medisum_utils
-from medisum_utils import dates, exchange, matching, quantities, spoken, statements, transcript
-from medisum_utils import vocabulary as lists
-from medisum_utils.exchange import read_dialogue
-from medisum_utils.facts import dialogue_omissions, score_note
-from medisum_utils.matching import Index
-from medisum_utils.statements import atoms, read_note, sentences
-from medisum_utils.transcript import parse_turns
+from medisum_utils.data import transcript
+from medisum_utils.data.transcript import parse_turns
+from medisum_utils.facts import (
+    dates,
+    dialogue_omissions,
+    matching,
+    quantities,
+    score_note,
+    spoken,
+    statements,
+)
+from medisum_utils.facts import (
+    dialogue as exchange,
+)
+from medisum_utils.facts import vocabulary as lists
+from medisum_utils.facts.dialogue import read_dialogue
+from medisum_utils.facts.matching import Index
+from medisum_utils.facts.statements import atoms, read_note, sentences
 
 MOST = 3.0  # times the work for twice the text
 PACKAGE = str(Path(medisum_utils.__file__).parent)

@@ -12,9 +12,9 @@ import small_model
 
 from medisum_utils import runs
 from medisum_utils.encounter import read_jsonl, write_jsonl
-from medisum_utils.model import load_tokenizer
-from medisum_utils.prompt import PROMPT_FILE, Renderer
-from medisum_utils.rendered import write_rendered
+from medisum_utils.modelling.model import load_tokenizer
+from medisum_utils.modelling.prompt import PROMPT_FILE, Renderer
+from medisum_utils.modelling.rendered import write_rendered
 
 NOTEBOOK = Path(__file__).resolve().parent.parent / "notebooks" / "03_qlora_train.py"
 PROFILE = "small"

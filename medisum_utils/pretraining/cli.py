@@ -34,10 +34,10 @@ def pretrain_command(
     that of the model that --start names; unless --prepared says that both lie there already, as on
     a machine without the corpora.
     """
-    from medisum_utils.machine import n_cores
     from medisum_utils.pretraining.loop import Pretraining
     from medisum_utils.pretraining.prepare import load_prepared, prepare
     from medisum_utils.pretraining.recipe import load_recipe
+    from medisum_utils.runs.machine import n_cores
 
     try:
         chosen = load_recipe(recipe)

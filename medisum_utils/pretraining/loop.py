@@ -21,7 +21,6 @@ from pathlib import Path
 import torch
 from transformers import LlamaForCausalLM
 
-from medisum_utils import machine
 from medisum_utils.pretraining import probes, record
 from medisum_utils.pretraining.architecture import build_model, build_optimizers, load_start
 from medisum_utils.pretraining.copying import copy_batch
@@ -31,6 +30,7 @@ from medisum_utils.pretraining.prepare import Prepared
 from medisum_utils.pretraining.recipe import Recipe, Stage
 from medisum_utils.pretraining.schedule import Progress, learning_rate, probe_due
 from medisum_utils.pretraining.tokens import CONTROL_TOKENS
+from medisum_utils.runs import machine
 
 CHECKPOINT_EVERY_S = 120.0
 COMPILE_FROM_TOKENS = 1024  # row length

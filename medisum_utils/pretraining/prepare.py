@@ -55,7 +55,7 @@ def real_texts() -> tuple[dict[str, list[str]], dict[str, Any]]:
     Dialogues and notes are separate texts, of training splits only; see `corpora`.
     """
     # Imported here: a machine that only trains has neither the corpora nor what fetches them.
-    from medisum_utils.corpora import (
+    from medisum_utils.data.corpora import (
         iter_medquad_answers,
         iter_training_dialogues,
         iter_training_notes,

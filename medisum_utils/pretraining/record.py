@@ -10,9 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from medisum_utils import machine
 from medisum_utils.pretraining.recipe import Recipe
-from medisum_utils.runs import sha256_file, write_json
+from medisum_utils.runs import machine, sha256_file, write_json
 
 LOG, RECORD, WEIGHTS = "pretraining_log.jsonl", "pretraining.json", "model.safetensors"
 PACKAGES = ("torch", "transformers")

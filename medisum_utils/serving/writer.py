@@ -12,14 +12,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medisum_utils import chain, runs
-from medisum_utils.checkpoints import ADAPTER_AND_BESIDE
-from medisum_utils.decoding import DECODING_FILE, Decoding, read_decoding
-from medisum_utils.generation import generate_notes
-from medisum_utils.model import base_digest, load_tokenizer, merge, pick_device, require_adapter
-from medisum_utils.prompt import Renderer
+from medisum_utils import runs
+from medisum_utils.modelling.checkpoints import ADAPTER_AND_BESIDE
+from medisum_utils.modelling.decoding import DECODING_FILE, Decoding, read_decoding
+from medisum_utils.modelling.generation import generate_notes
+from medisum_utils.modelling.model import (
+    base_digest,
+    load_tokenizer,
+    merge,
+    pick_device,
+    require_adapter,
+)
+from medisum_utils.modelling.prompt import Renderer
+from medisum_utils.modelling.training_record import check_adapter
+from medisum_utils.runs import chain
 from medisum_utils.serving.engine import Written
-from medisum_utils.training_record import check_adapter
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

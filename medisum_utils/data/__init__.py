@@ -1,0 +1,1 @@
+"""Where encounters come from: generator, corpora, own files; splits, leak check, neighbours."""

@@ -1,0 +1,232 @@
+"""Splits of a user's own data: what belongs together stays together.
+
+    parts, groups = split_encounters(encounters, {"train": 0.8, "valid": 0.1, "test": 0.1}, seed=17)
+
+Encounters of one patient, and copies by the leak check's own comparison, form a group, and so do
+their groups in turn. Whole groups go to the splits, so that no test encounter has a near copy in
+training, nor a patient that training knows.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from medisum_utils.data.splits import NEAR_DUPLICATE, compared, likenesses
+from medisum_utils.encounter import Encounter
+
+if TYPE_CHECKING:
+    import numpy
+
+PATIENT = "patient"  # key of `Encounter.meta`
+REASONS = ("the same patient", "equal or near-equal dialogues", "equal or near-equal long notes")
+_LADDER = (0.6, 0.7, 0.8, 0.9, 0.95, 1.0)  # thresholds that advice tries
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """Which encounters belong together, and why.
+
+    `labels` has the group of each encounter, counted from 0; `reasons` how many encounters have
+    another one that is like them in this way (one may count for several reasons); `threshold` is
+    the Jaccard from which dialogues are near-equal.
+    """
+
+    labels: tuple[int, ...]
+    reasons: dict[str, int]
+    threshold: float
+
+    @property
+    def sizes(self) -> list[int]:
+        """The number of encounters in each group."""
+        return list(Counter(sorted(self.labels)).values())
+
+    @property
+    def n_grouped(self) -> int:
+        """How many encounters stand in a group of more than one."""
+        return sum(size for size in self.sizes if size > 1)
+
+    def __str__(self) -> str:
+        text = (
+            f"{len(self.labels)} encounters in {_groups(self)}, the largest of "
+            f"{max(self.sizes)}; {self.n_grouped} belong to a group of more than one"
+        )
+        why = [f"{reason} {n}" for reason, n in self.reasons.items() if n]
+        why.append(f"near-equal from a Jaccard of {self.threshold:g}")
+        return f"{text} ({', '.join(why)})"
+
+
+def _groups(groups: Groups) -> str:
+    n = len(groups.sizes)
+    return f"{n} group{'' if n == 1 else 's'}"
+
+
+def find_groups(encounters: Sequence[Encounter], threshold: float = NEAR_DUPLICATE) -> Groups:
+    """Groups encounters of one patient (`meta["patient"]`) and copies as `check_leaks` finds them.
+
+    Raises: ValueError for no encounter, an id used twice, or a threshold outside 0 to 1.
+    """
+    import numpy
+
+    (every,) = compared({"own": encounters}).values()
+    n = len(encounters)
+    labels = numpy.arange(n)
+    touched = {reason: numpy.zeros(n, dtype=bool) for reason in REASONS}
+
+    def join(reason: str, i: numpy.ndarray, j: numpy.ndarray) -> None:
+        nonlocal labels
+        touched[reason][i] = touched[reason][j] = True
+        labels = _joined(labels, i, j)
+
+    first: dict[str, int] = {}
+    same = [
+        (first.setdefault(one.meta[PATIENT], place), place)
+        for place, one in enumerate(encounters)
+        if PATIENT in one.meta
+    ]
+    same = [pair for pair in same if pair[0] != pair[1]]
+    join(REASONS[0], *numpy.array(same, dtype=int).reshape(-1, 2).T)
+    for what, pairs, is_copy in likenesses(every, every, threshold):
+        chosen = is_copy & (pairs.i < pairs.j)
+        reason = REASONS[1] if what == "dialogue" else REASONS[2]
+        join(reason, pairs.i[chosen], pairs.j[chosen])
+    numbers: dict[int, int] = {}
+    return Groups(
+        labels=tuple(numbers.setdefault(label, len(numbers)) for label in labels.tolist()),
+        reasons={reason: int(places.sum()) for reason, places in touched.items()},
+        threshold=threshold,
+    )
+
+
+def _joined(labels: numpy.ndarray, i: numpy.ndarray, j: numpy.ndarray) -> numpy.ndarray:
+    """The groups that follow when the members `i` and `j` of old ones are joined."""
+    import numpy
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    n = len(labels)
+    links = coo_matrix((numpy.ones(len(i), dtype=bool), (labels[i], labels[j])), shape=(n, n))
+    return connected_components(links, directed=False)[1][labels]
+
+
+def split_encounters(
+    encounters: Sequence[Encounter],
+    fractions: Mapping[str, float],
+    seed: int,
+    threshold: float = NEAR_DUPLICATE,
+) -> tuple[dict[str, list[Encounter]], Groups]:
+    """Parts encounters by group; `fractions` sum to 1, e.g. train 0.8, valid 0.1, test 0.1.
+
+    The splits' sizes are as near the fractions as whole groups allow, with one group at least in
+    each; which groups go where, and their order, follows from `seed`.
+
+    Raises: ValueError if the fractions do not sum to 1, or with advice where there are fewer
+    groups than splits; `find_groups` says what else.
+    """
+    if any(part <= 0 for part in fractions.values()) or abs(sum(fractions.values()) - 1) > 1e-9:
+        raise ValueError(f"expected positive fractions that sum to 1, got {dict(fractions)}")
+    groups = find_groups(encounters, threshold)
+    if len(groups.sizes) < len(fractions):
+        raise ValueError(_advice(encounters, groups, list(fractions)))
+    rng = random.Random(seed)
+    splits = _assigned(groups.sizes, fractions, rng)
+    parts: dict[str, list[Encounter]] = {name: [] for name in fractions}
+    labelled = list(zip(encounters, groups.labels, strict=True))
+    for one, label in rng.sample(labelled, len(labelled)):
+        parts[splits[label]].append(one)
+    return parts, groups
+
+
+def _assigned(
+    sizes: Sequence[int], fractions: Mapping[str, float], rng: random.Random
+) -> list[str]:
+    """The split of each group: small splits choose first, from shuffled groups, one takes the rest.
+
+    Kept back for later choices are the largest group and one small one each, so none is empty.
+    """
+    wanted = dict(zip(fractions, _whole_numbers(sum(sizes), fractions.values()), strict=True))
+    names = sorted(wanted, key=wanted.__getitem__)
+    largest = names.pop()
+    splits = [largest] * len(sizes)
+    left = rng.sample(range(len(sizes)), len(sizes))
+    for n_after, name in zip(range(len(names), 0, -1), names, strict=True):
+        by_size = sorted(left, key=sizes.__getitem__)
+        kept_back = {*by_size[: n_after - 1], by_size[-1]}
+        free = [group for group in left if group not in kept_back]
+        for place in _nearest_sum([sizes[group] for group in free], wanted[name]):
+            splits[free[place]] = name
+        left = [group for group in left if splits[group] == largest]
+    return splits
+
+
+def _nearest_sum(sizes: Sequence[int], wanted: int) -> list[int]:
+    """Places of sizes whose sum is as near `wanted` as any, at least one, early ones if possible.
+
+    Bit s of a number says whether the sizes up to a place can sum to s.
+    """
+    longest = max(2 * wanted, min(sizes))  # the nearest possible sum is no larger
+    mask = (1 << (longest + 1)) - 1
+    reached = [1]
+    for size in sizes:
+        reached.append((reached[-1] | reached[-1] << size) & mask)
+    sums = (total for total in range(1, longest + 1) if reached[-1] >> total & 1)
+    total = min(sums, key=lambda one: abs(one - wanted))
+    chosen = []
+    for place in range(len(sizes) - 1, -1, -1):
+        if not reached[place] >> total & 1:
+            chosen.append(place)
+            total -= sizes[place]
+    return chosen
+
+
+def _whole_numbers(n: int, fractions: Iterable[float]) -> list[int]:
+    """`n` in whole parts that sum to it, those with the largest remainder rounded up."""
+    exact = [round(n * fraction, 9) for fraction in fractions]
+    parts = [int(part) for part in exact]
+    by_remainder = sorted(range(len(parts)), key=lambda place: parts[place] - exact[place])
+    for place in by_remainder[: n - sum(parts)]:
+        parts[place] += 1
+    return parts
+
+
+def _advice(encounters: Sequence[Encounter], groups: Groups, names: Sequence[str]) -> str:
+    """What to do where encounters cannot be parted."""
+    n, n_splits = len(encounters), len(names)
+    lines = [
+        f"expected at least {n_splits} groups of encounters that have nothing in common, one for "
+        f"each of {', '.join(names)}, got {groups}.",
+        "A test on copies of training encounters, or on patients of training, says nothing.",
+    ]
+    patients = {one.meta.get(PATIENT) for one in encounters}
+    if n < n_splits:
+        lines.append(f"Bring at least {n_splits} encounters.")
+    elif None not in patients and len(patients) < n_splits:
+        lines.append(
+            f"The file names {len(patients)} of the {n_splits} patients that it takes: bring "
+            "encounters of more, or leave the column out if it names no patients."
+        )
+    else:
+        tried = [find_groups(encounters, step) for step in _LADDER if step > groups.threshold]
+        if tried:
+            steps = (f"{one.threshold:g}: {one.n_grouped} in {_groups(one)}" for one in tried)
+            lines.append(
+                "How many would belong to a group of more than one, in how many groups in all, "
+                f"by near_duplicate: {'; '.join(steps)}."
+            )
+        enough = next((one for one in tried if len(one.sizes) >= n_splits), None)
+        if enough:
+            lines.append(
+                "If they share a template and are no copies of each other, set "
+                f"01_data.near_duplicate (now {groups.threshold:g}) to {enough.threshold:g}: the "
+                "Jaccard of five-word shingles, above 0 to 1, from which dialogues count as "
+                "copies; at 1 only those equal word for word do."
+            )
+        else:
+            lines.append(
+                "No value of 01_data.near_duplicate (a Jaccard from above 0 to 1) parts them: "
+                "bring encounters that differ."
+            )
+    return "\n".join(lines)

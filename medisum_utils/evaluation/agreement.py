@@ -1,0 +1,140 @@
+"""How well scores agree with people: the MTS-Dialog correlation study as a table with intervals.
+
+No weight is fitted, so there is nothing to cross-validate; but the word lists, rules and constants
+of `facts` were revised with this development half in view. Its figures are in-sample; those of the
+other half would be the ones to trust.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from medisum_utils.facts import NoteFacts, score_note
+from medisum_utils.facts.vocabulary import vocabulary
+
+STUDY = Path("abachaa/MTS-Dialog/Correlation-Study/correlation-study-dev-half.csv")
+COLUMNS = ("ID", "Dialogue", "Reference Summary", "Automatic Summary", "FactualPrecision")
+COLUMNS += ("FactualRecall", "FactualF1", "HallucinationRate", "OmissionRate")
+N_RESAMPLES = 2_000
+
+
+def load_study(path: str | os.PathLike) -> pd.DataFrame:
+    """Reads the study: one row per automatic summary, four of each dialogue.
+
+    Raises: FileNotFoundError; ValueError for a missing column or an empty cell.
+    Source: abachaa/MTS-Dialog, Correlation-Study (Ben Abacha et al., EACL 2023).
+    """
+    study = pd.read_csv(path, encoding="utf-8-sig")
+    missing = [column for column in COLUMNS if column not in study]
+    if missing:
+        raise ValueError(f"{path}: expected columns {list(COLUMNS)}, got none named {missing}")
+    empty = [column for column in COLUMNS if study[column].isna().any()]
+    if empty:
+        raise ValueError(f"{path}: expected a value in every row, got empty cells in {empty}")
+    return study
+
+
+def fact_scores(study: pd.DataFrame) -> pd.DataFrame:
+    """The fact scores of every summary: columns precision, recall, f1, omission, hallucination."""
+    names = [
+        field.name for field in fields(NoteFacts) if field.name not in ("reference", "prediction")
+    ]
+    rows = zip(
+        study["Reference Summary"], study["Automatic Summary"], study["Dialogue"], strict=True
+    )
+    scored = [score_note(*row) for row in rows]
+    return pd.DataFrame(
+        [{name: getattr(note, name) for name in names} for note in scored], index=study.index
+    )
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"[a-z0-9]+", text.lower())
+
+
+def content_word_recall(reference: str, prediction: str) -> float:
+    """The share of the reference's distinct content words that stand in the prediction."""
+    wanted = set(_words(reference)) - vocabulary().stop
+    return len(wanted & set(_words(prediction))) / len(wanted) if wanted else 1.0
+
+
+def length_share(reference: str, prediction: str) -> float:
+    """The prediction's length over the reference's in words, at most 1: what knows no content."""
+    return min(1.0, len(_words(prediction)) / max(1, len(_words(reference))))
+
+
+def rouge1_f1(reference: str, prediction: str) -> float:
+    """ROUGE-1 F1 without stemmer."""
+    from rouge_score.rouge_scorer import RougeScorer
+
+    return RougeScorer(["rouge1"]).score(reference, prediction)["rouge1"].fmeasure
+
+
+def score_table(study: pd.DataFrame) -> pd.DataFrame:
+    """Every score of every summary.
+
+    Columns: facts precision, facts recall, facts f1, facts omission, facts hallucination, ROUGE-1
+    F1, content-word recall and length only.
+    """
+    pairs = list(zip(study["Reference Summary"], study["Automatic Summary"], strict=True))
+    facts = fact_scores(study)
+    plain: dict[str, Callable[[str, str], float]] = {
+        "ROUGE-1 F1": rouge1_f1,
+        "content-word recall": content_word_recall,
+        "length only": length_share,
+    }
+    table = pd.DataFrame({f"facts {name}": facts[name] for name in facts})
+    for name, function in plain.items():
+        table[name] = [function(*pair) for pair in pairs]
+    return table
+
+
+def _pearson(first: np.ndarray, second: np.ndarray) -> float:
+    """Pearson r, NaN where one side does not vary."""
+    if not (np.ptp(first) and np.ptp(second)):
+        return float("nan")
+    return float(np.corrcoef(first, second)[0, 1])
+
+
+def correlation(
+    score: pd.Series, people: pd.Series, dialogue: pd.Series, *, seed: int
+) -> tuple[float, float, float]:
+    """Pearson r and its 95% percentile interval, resampling whole dialogues.
+
+    The four summaries of a dialogue share their reference, so summaries are no independent sample.
+    """
+    x, y = score.to_numpy(float), people.to_numpy(float)
+    groups = [np.flatnonzero(dialogue.to_numpy() == name) for name in dialogue.unique()]
+    rng = np.random.default_rng(seed)
+    resampled = []
+    for _ in range(N_RESAMPLES):
+        chosen = np.concatenate([groups[i] for i in rng.integers(len(groups), size=len(groups))])
+        resampled.append(_pearson(x[chosen], y[chosen]))
+    low, high = np.percentile(resampled, [2.5, 97.5])
+    return _pearson(x, y), float(low), float(high)
+
+
+def calibration_table(study: pd.DataFrame, *, seed: int = 17) -> pd.DataFrame:
+    """The report's table: score, people's measure, Pearson r, low, high.
+
+    The three that know no facts are set against people's factual F1, and their complement against
+    the omission rate; r is signed so that 1 is full agreement.
+    """
+    scores = score_table(study)
+    pairs = [("facts f1", "FactualF1", 1), ("facts omission", "OmissionRate", 1)]
+    pairs += [("facts precision", "FactualPrecision", 1), ("facts recall", "FactualRecall", 1)]
+    pairs += [("facts hallucination", "HallucinationRate", 1)]
+    for name in ("ROUGE-1 F1", "content-word recall", "length only"):
+        pairs += [(name, "FactualF1", 1), (name, "OmissionRate", -1)]
+    rows = []
+    for name, people, sign in pairs:
+        r, low, high = correlation(sign * scores[name], study[people], study["ID"], seed=seed)
+        rows.append({"score": name, "people": people, "r": r, "low": low, "high": high})
+    return pd.DataFrame(rows)

@@ -1,0 +1,110 @@
+"""Notes as a reader sees them in 04: beside their reference, with the differences marked.
+
+Everything here shows text: whoever calls it decides whether that may be seen.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from difflib import SequenceMatcher
+
+import numpy as np
+
+from medisum_utils.evaluation.scores import SplitScores
+
+# Marked by more than colour: what the note lacks is underlined, what it adds stands in bold.
+LACKING = '<u style="background:#fbe3c4;text-decoration-style:dotted">{}</u>'
+ADDED = '<b style="background:#cfe6f5">{}</b>'
+SWAPPED = {"left": "right", "right": "left", "denies": "reports", "reports": "denies"}
+_PIECE = re.compile(r"\s+|[^\W_]+|[\W_]")
+
+
+def marked(reference: str, note: str) -> tuple[str, str]:
+    """Both texts as HTML, with the words marked that only one of them has at that place."""
+    ours, theirs = _PIECE.findall(reference), _PIECE.findall(note)
+    left: list[str] = []
+    right: list[str] = []
+    keys = [[piece.lower() for piece in pieces] for pieces in (ours, theirs)]
+    for tag, i, i_end, j, j_end in SequenceMatcher(None, *keys, autojunk=False).get_opcodes():
+        same = tag == "equal"
+        left.append(_mark("".join(ours[i:i_end]), "{}" if same else LACKING))
+        right.append(_mark("".join(theirs[j:j_end]), "{}" if same else ADDED))
+    return "".join(left), "".join(right)
+
+
+def _mark(text: str, form: str) -> str:
+    return form.format(html.escape(text)) if text.strip() else html.escape(text)
+
+
+def altered(note: str) -> str:
+    """The note made wrong where it matters: digits, sides and denials changed, few words touched.
+
+    Every digit becomes the next one (9 becomes 1), left and right change places, "denies" and
+    "reports" too, and the word "no" goes.
+    """
+    text = re.sub(r"\d", lambda digit: str(int(digit[0]) % 9 + 1), note)
+    pattern = rf"\b({'|'.join(SWAPPED)})\b"
+    text = re.sub(pattern, lambda word: _like(word[0], SWAPPED[word[0].lower()]), text, flags=re.I)
+    return re.sub(r"\bno ", "", text, flags=re.I)
+
+
+def _like(word: str, other: str) -> str:
+    return other.capitalize() if word[0].isupper() else other
+
+
+def chosen_notes(scores: SplitScores, system: str, measure: str, n_worst: int) -> dict[str, int]:
+    """The places of the best, the median and the `n_worst` worst notes, by title."""
+    order = np.argsort(scores.systems[system].values(measure), kind="stable")
+    worst = {f"worst, number {i + 1}": int(place) for i, place in enumerate(order[:n_worst])}
+    return {"best": int(order[-1]), "median": int(order[len(order) // 2]), **worst}
+
+
+def side_by_side(scores: SplitScores, system: str, place: int, title: str) -> str:
+    """One note beside its reference, in full, with its scores above."""
+    result, encounter = scores.systems[system], scores.encounters[place]
+    texts = marked(scores.references[place], result.texts[place])
+    cell = '<td style="vertical-align:top;text-align:left;white-space:pre-wrap">'
+    head = "".join(f"<th>{name}</th>" for name in ("reference note", "written note"))
+    row = "".join(f"{cell}{text}</td>" for text in texts)
+    style = "table-layout:fixed;width:100%;overflow-wrap:anywhere"
+    said = (
+        f"ROUGE-1 {result.rouge['rouge1'][place]:.2f}, fact F1 {result.facts['f1'][place]:.2f}, "
+        f"hallucinated {result.facts['hallucination'][place]:.2f}"
+    )
+    return (
+        f"<h4>{title.capitalize()}: {html.escape(encounter.id)}</h4><p>{said}</p>"
+        f'<table style="{style}"><tr>{head}</tr><tr>{row}</tr></table>'
+    )
+
+
+def wrong_facts(scores: SplitScores, system: str) -> dict[str, list[tuple[str, str, str]]]:
+    """The notes' "omitted" and "hallucinated" facts, each as (id, kind, text)."""
+    result = scores.systems[system]
+    found: dict[str, list[tuple[str, str, str]]] = {"omitted": [], "hallucinated": []}
+    notes = result.checked if result.exact is None else result.exact
+    for note, encounter in zip(notes, scores.encounters[: result.n], strict=True):
+        for side, facts in (("omitted", note.omitted), ("hallucinated", note.invented)):
+            found[side] += [
+                (encounter.id, getattr(fact, "kind", "statement"), fact.text) for fact in facts
+            ]
+    return found
+
+
+def most_common_kinds(facts: Iterable[tuple[str, str, str]], n: int) -> str:
+    """The most frequent kinds with their counts, in words."""
+    counts = Counter(kind.replace("_", " ") for _, kind, _ in facts).most_common(n)
+    return ", ".join(f"{kind} ({count})" for kind, count in counts) or "none"
+
+
+def examples_table(facts: Sequence[tuple[str, str, str]], n: int, seed: int) -> str:
+    """Up to `n` facts drawn by `seed`, not chosen, as an HTML table in the order of the split."""
+    drawn = np.random.default_rng(seed).permutation(len(facts))[:n]
+    rows = "".join(
+        "<tr>" + "".join(f"<td style='text-align:left'>{html.escape(x)}</td>" for x in facts[i])
+        for i in sorted(drawn)
+    )
+    head = "".join(f"<th style='text-align:left'>{x}</th>" for x in ("encounter", "kind", "text"))
+    return f"<table><tr>{head}</tr>{rows}</table>"

@@ -1,0 +1,243 @@
+"""What 04 compares, baselines first: who writes the notes, and the files that keep them.
+
+- copy: the dialogue itself, handed in as the note;
+- nearest: the note of the training encounter whose dialogue is most like this one (TF-IDF cosine);
+- base: the base model in NF4, dequantised, asked with the adapter's prompt but without the adapter;
+- finetuned: the same weights with the adapter merged in.
+"""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medisum_utils import modelling, runs
+from medisum_utils.data import variety
+from medisum_utils.encounter import Encounter
+from medisum_utils.modelling.decoding import Decoding
+from medisum_utils.modelling.generation import Generated, generate_notes
+from medisum_utils.modelling.model import (
+    ADAPTER_FILES,
+    base_digest,
+    load_base,
+    load_tokenizer,
+    merge,
+    pick_device,
+    require_adapter,
+)
+from medisum_utils.modelling.prompt import PROMPT_FILE, Renderer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+MODEL_SYSTEMS = ("base", "finetuned")
+SYSTEMS = ("copy", "nearest", *MODEL_SYSTEMS)
+DTYPES = {"cpu": "float32", "cuda": "bfloat16"}  # in fp32 a note does not depend on its batch
+
+# What may change a note beside data and weights; a change of any makes old notes stale.
+_CODE = ("generation.py", "model.py", "prompt.py", "row_attention.py", "stutter.py")
+_MODELLING = Path(modelling.__file__).parent
+_PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "tokenizers")
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """One system's notes for a split, in the encounters' order.
+
+    `seconds` is the decoding time without loading the model, of the run that wrote them; `reused`
+    says that it was an earlier one.
+    """
+
+    notes: tuple[Generated, ...]
+    seconds: float
+    reused: bool = False
+
+    @property
+    def texts(self) -> list[str]:
+        """The notes' texts."""
+        return [note.text for note in self.notes]
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens written in all."""
+        return sum(note.n_tokens for note in self.notes)
+
+    @property
+    def n_cut_dialogues(self) -> int:
+        """Dialogues that were too long to be read whole."""
+        return sum(note.n_cut_turns > 0 for note in self.notes)
+
+    @property
+    def n_unfinished(self) -> int:
+        """Notes that reached the token limit."""
+        return sum(not note.finished for note in self.notes)
+
+
+def copied(encounters: Sequence[Encounter]) -> list[str]:
+    """The dialogue of each encounter, as if it were the note."""
+    return [encounter.dialogue_text for encounter in encounters]
+
+
+def nearest_notes(
+    train: Sequence[Encounter], encounters: Sequence[Encounter]
+) -> tuple[list[str], list[float]]:
+    """For each encounter the note of the most similar training dialogue, and their cosine.
+
+    Raises: ValueError without training encounters; see `variety.nearest`.
+    """
+    found = variety.nearest(train, encounters)
+    return variety.nearest_notes(train, found), found.cosine.tolist()
+
+
+class ModelSystem:
+    """One of `MODEL_SYSTEMS`; the model is loaded when the first note has to be written.
+
+    Raises: FileNotFoundError for a missing adapter or base, though notes of them be kept.
+    """
+
+    def __init__(
+        self,
+        system: str,
+        base: str,
+        adapter: Path,
+        *,
+        decoding: Decoding,
+        batch_size: int,
+    ) -> None:
+        if system not in MODEL_SYSTEMS:
+            raise ValueError(f"expected one of {MODEL_SYSTEMS}, got {system!r}")
+        self.system, self.base = system, base
+        self.adapter = require_adapter(adapter)
+        self.decoding, self.batch_size = decoding, batch_size
+        self.device = pick_device()
+        self.renderer = Renderer.load(self.adapter, load_tokenizer(base))
+        self._model: PreTrainedModel | None = None
+
+    def load(self) -> PreTrainedModel:
+        """The model in the dtype of its device, from the NF4 weights that the adapter saw."""
+        if self._model is None:
+            dtype = DTYPES[self.device]
+            if self.system == "base":
+                model = load_base(self.base, device=self.device, dtype=dtype)
+                self._model = model.dequantize(dtype=model.dtype).eval()
+            else:  # merged on the CPU: 8B weights in fp32 do not fit beside each other on a GPU
+                self._model = merge(self.base, self.adapter, dtype=dtype).to(self.device)
+        return self._model
+
+    def close(self) -> None:
+        """Gives the model's memory back."""
+        self._model = None
+        gc.collect()
+
+    def write(self, encounters: Sequence[Encounter], path: Path, show_progress: bool) -> Written:
+        """Notes for the encounters, kept in `path`; kept ones are taken if nothing has changed."""
+        key = self.key(encounters)
+        ids = [encounter.id for encounter in encounters]
+        kept = read_written(path, key, ids)
+        if kept is not None:
+            return kept
+        model = self.load()
+        started = time.perf_counter()
+        notes = generate_notes(
+            model,
+            self.renderer,
+            copied(encounters),
+            **self.decoding.as_arguments(),
+            batch_size=self.batch_size,
+            max_prompt_tokens=model.config.max_position_embeddings - self.decoding.max_new_tokens,
+            show_progress=show_progress,
+        )
+        written = Written(tuple(notes), time.perf_counter() - started)
+        keep_written(path, key, ids, written)
+        return written
+
+    def key(self, encounters: Sequence[Encounter]) -> dict[str, Any]:
+        """All that the notes depend on, as hashes and values."""
+        files = (PROMPT_FILE, *(ADAPTER_FILES if self.system == "finetuned" else ()))
+        texts = "\0".join(part for e in encounters for part in (e.id, e.dialogue_text))
+        installed = runs.versions()
+        return {
+            "system": self.system,
+            "base": base_digest(self.base),
+            "adapter": {name: runs.sha256_file(self.adapter / name) for name in files},
+            "dialogues": hashlib.sha256(texts.encode()).hexdigest(),
+            "decoding": self.decoding.as_arguments(),
+            "batch_size": self.batch_size,
+            "device": self.device,
+            "versions": {name: installed.get(name) for name in _PACKAGES},
+            "code": {name: runs.sha256_file(_MODELLING / name) for name in _CODE},
+        }
+
+
+def keep_written(path: Path, key: Mapping[str, Any], ids: Sequence[str], written: Written) -> None:
+    """Writes the notes as JSON Lines and, last, what they depend on beside them (`.json`)."""
+    beside = path.with_suffix(".json")
+    beside.unlink(missing_ok=True)
+    _write_rows(
+        path, [{"id": i, **asdict(note)} for i, note in zip(ids, written.notes, strict=True)]
+    )
+    entry = {"key": key, "sha256": runs.sha256_file(path), "seconds": written.seconds}
+    runs.write_json(beside, entry)
+
+
+def keep_texts(path: Path, ids: Sequence[str], texts: Sequence[str]) -> None:
+    """Writes notes that no model wrote as JSON Lines; they are quicker made than checked."""
+    _write_rows(path, [{"id": i, "text": text} for i, text in zip(ids, texts, strict=True)])
+
+
+def _write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    partial.write_text("".join(lines), encoding="utf-8")
+    partial.replace(path)
+
+
+def read_written(path: Path, key: Mapping[str, Any], ids: Sequence[str]) -> Written | None:
+    """The kept notes if they depend on exactly `key` and are unchanged, else None."""
+    beside = path.with_suffix(".json")
+    if not (path.is_file() and beside.is_file()):
+        return None
+    try:
+        entry = json.loads(beside.read_text(encoding="utf-8"))
+        unchanged = entry["key"] == json.loads(json.dumps(key))
+        unchanged &= entry["sha256"] == runs.sha256_file(path)
+    except (ValueError, KeyError, TypeError):  # broken off while it was written: write notes anew
+        return None
+    if not unchanged:
+        return None
+    with path.open(encoding="utf-8") as file:
+        rows = [json.loads(line) for line in file]
+    if [row.pop("id") for row in rows] != list(ids):
+        return None
+    return Written(tuple(Generated(**row) for row in rows), entry["seconds"], reused=True)
+
+
+def write_all(
+    make: Callable[[str], ModelSystem],
+    splits: Mapping[str, Sequence[Encounter]],
+    folder: str | os.PathLike,
+    *,
+    n_base: int = 0,
+    show_progress: bool = False,
+) -> dict[str, dict[str, Written]]:
+    """The notes of both `MODEL_SYSTEMS`, by split and system, one model in memory at a time.
+
+    The base writes the first `n_base` notes of each split, 0 for all.
+    """
+    result: dict[str, dict[str, Written]] = {split: {} for split in splits}
+    for system in MODEL_SYSTEMS:
+        writer = make(system)
+        for split, encounters in splits.items():
+            n = n_base if system == "base" and n_base else len(encounters)
+            path = Path(folder) / f"{split}_{system}.jsonl"
+            result[split][system] = writer.write(encounters[:n], path, show_progress)
+        writer.close()
+    return result

@@ -1,0 +1,266 @@
+"""The tables of 04: scores with their intervals, few decimals, narrow enough for the page.
+
+Systems stand side by side only where they wrote notes of the same encounters: a table of a split
+leaves out who wrote fewer; `overview.same_encounters` has the splits of which all wrote all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from medisum_utils.data.splits import normalise
+from medisum_utils.encounter import SECTIONS, Encounter
+from medisum_utils.evaluation.scores import SplitScores, difference
+from medisum_utils.evaluation.systems import Written
+from medisum_utils.runs.overview import SYSTEM_NAMES, complete_systems
+from medisum_utils.scoring.report import TITLES
+from medisum_utils.scoring.rouge import ROUGE_NAMES, interval
+
+FACT_TITLES = {
+    "precision": "fact precision",
+    "recall": "fact recall",
+    "f1": "fact F1",
+    "omission": "omitted",
+    "hallucination": "hallucinated",
+}
+MEASURES = {**TITLES, **FACT_TITLES}
+N_LENGTHS = 3  # thirds of a split, by the dialogue's words
+
+
+def name_of(system: str) -> str:
+    """A system as tables and legends call it."""
+    return SYSTEM_NAMES.get(system, system)
+
+
+def with_interval(estimate: Mapping[str, float | None] | None) -> str:
+    """An estimate in two lines of HTML: the mean, its interval below; a dash for none."""
+    if estimate is None:
+        return "–"
+    mean = f"{estimate['mean']:.3f}"
+    if estimate["low"] is None:
+        return mean
+    low, high = (f"{estimate[end]:.3f}" for end in ("low", "high"))
+    return f"{mean}<br><small>{low} to {high}</small>".replace("-", "−")
+
+
+def as_html(table: pd.DataFrame) -> str:
+    """A table whose cells are HTML already; the index stands in the first columns."""
+    return table.reset_index().to_html(escape=False, index=False, na_rep="–", border=0)
+
+
+def results_table(splits: Mapping[str, Any]) -> pd.DataFrame:
+    """ROUGE, fact F1 and hallucinations of every split and system of `metrics.json`."""
+    rows = {
+        (split, name_of(system)): {
+            "n": scores["n"],
+            **{TITLES[name]: with_interval(scores[name]) for name in ROUGE_NAMES},
+            **_fact_cells(scores, ("f1", "hallucination")),
+        }
+        for split, entry in splits.items()
+        for system, scores in complete_systems(entry).items()
+    }
+    return _frame(rows, ["split", "system"])
+
+
+def facts_table(splits: Mapping[str, Any]) -> pd.DataFrame:
+    """All five fact scores of every split and system."""
+    rows = {
+        (split, name_of(system)): {"n": scores["n"], **_fact_cells(scores, FACT_TITLES)}
+        for split, entry in splits.items()
+        for system, scores in complete_systems(entry).items()
+    }
+    return _frame(rows, ["split", "system"])
+
+
+def _fact_cells(scores: Mapping[str, Any], names: Iterable[str]) -> dict[str, str]:
+    """Fact scores by title; a dash where they have no meaning."""
+    facts = scores["facts"] or {}
+    return {FACT_TITLES[name]: with_interval(facts.get(name)) for name in names}
+
+
+def stemmed_table(splits: Mapping[str, Any]) -> pd.DataFrame:
+    """ROUGE with stemming, for the splits whose field reports that; empty if there is none."""
+    rows = {
+        (split, name_of(system)): {
+            TITLES[name]: with_interval(scores["stemmed"][name]) for name in ROUGE_NAMES
+        }
+        for split, entry in splits.items()
+        for system, scores in complete_systems(entry).items()
+        if "stemmed" in scores
+    }
+    return _frame(rows, ["split", "system"])
+
+
+def section_table(entry: Mapping[str, Any], scores: SplitScores) -> pd.DataFrame:
+    """One split by SOAP section: ROUGE-1, ROUGE-Lsum and facts of every system that has sections.
+
+    `entry` is the split in `metrics.json`, made of `scores`. Assessment and plan stand apart where
+    no note joins them, else together: only so the rows are of the same encounters.
+    """
+    systems = {s: x["sections"] for s, x in complete_systems(entry).items() if x["sections"]}
+    apart = all(_same_notes(scores, systems, section) for section in ("assessment", "plan"))
+    left_out = ("assessment_and_plan",) if apart else ("assessment", "plan")
+    rows = {
+        (section.replace("_", " "), name_of(system)): {
+            "notes": part["n"],
+            "lacking": part["n_missing"],
+            "ROUGE-1": with_interval(part["rouge1"]),
+            "ROUGE-Lsum": with_interval(part["rougeLsum"]),
+            **_fact_cells({"facts": part.get("facts")}, ("f1", "omission", "hallucination")),
+        }
+        for section in [*SECTIONS, "assessment_and_plan", "other"]
+        for system, sections in systems.items()
+        if section not in left_out and (part := sections.get(section)) is not None
+    }
+    return _frame(rows, ["section", "system"])
+
+
+def _same_notes(scores: SplitScores, systems: Iterable[str], section: str) -> bool:
+    """Whether a section is scored over the same notes of each system."""
+    parts = [(scores.systems[name].sections or {}).get(section) for name in systems]
+    return len({tuple(part.places) if part else () for part in parts}) <= 1
+
+
+def kind_table(entry: Mapping[str, Any], system: str) -> pd.DataFrame:
+    """One system on one split by kind of fact, with what could be counted."""
+    kinds = entry["systems"][system]["kinds"]
+    columns = [name for name in FACT_TITLES if any(name in kind for kind in kinds.values())]
+    rows = {
+        name: {
+            "facts": kind["n"],
+            **({"written": kind["n_stated"]} if "n_stated" in kind else {}),
+            **{FACT_TITLES[c]: with_interval(kind.get(c)) for c in columns},
+        }
+        for name, kind in kinds.items()
+    }
+    return _frame(rows, ["kind"])
+
+
+def difference_table(
+    scores: Mapping[str, SplitScores], system: str, seed: int, others: Sequence[str] = ()
+) -> pd.DataFrame:
+    """`system` minus each other one in ROUGE-1, ROUGE-Lsum and fact F1, with p, paired.
+
+    `others` picks some; without it all that wrote every note of the split.
+    """
+    rows = {}
+    for split, result in scores.items():
+        for other in others or [name for name in result.complete if name != system]:
+            row: dict[str, Any] = {"n": result.complete[other].n}
+            for measure in ("rouge1", "rougeLsum", "f1"):
+                found = difference(result, system, other, measure, seed)
+                row[MEASURES[measure]] = with_interval(found)
+                row[f"p, {MEASURES[measure]}"] = "–" if found is None else p_text(found["p"])
+            rows[split, f"minus {name_of(other)}"] = row
+    return _frame(rows, ["split", f"{name_of(system)} ..."])
+
+
+def decoding_table(written: Mapping[str, Mapping[str, Written]]) -> pd.DataFrame:
+    """What decoding took, by split and system."""
+    rows = {
+        (split, name_of(system)): {
+            "notes": len(result.notes),
+            "tokens": f"{result.n_tokens:,}",
+            "seconds": f"{result.seconds:.1f}",
+            "tokens/s": f"{result.n_tokens / result.seconds:,.0f}",
+            "seconds a note": f"{result.seconds / len(result.notes):.2f}",
+            "unfinished": result.n_unfinished,
+            "kept from an earlier run": "yes" if result.reused else "no",
+        }
+        for split, results in written.items()
+        for system, result in results.items()
+    }
+    return _frame(rows, ["split", "system"])
+
+
+def p_text(p: float) -> str:
+    """A p value; the smallest that 9,999 permutations can give is 0.0002."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def condition_of(encounter: Encounter) -> str:
+    """What kind of visit it was: its speciality, else its one header, else its subset."""
+    if "speciality" in encounter.meta:
+        return encounter.meta["speciality"].replace("_", " ")
+    if len(encounter.note) == 1:
+        return encounter.note[0].header
+    return encounter.meta.get("subset", encounter.source)
+
+
+def lengths_of(encounters: Sequence[Encounter]) -> list[str]:
+    """Each encounter's third of the split by the words of its dialogue, as a range of words."""
+    words = np.array([len(encounter.dialogue_text.split()) for encounter in encounters])
+    cuts = np.quantile(words, np.linspace(0, 1, N_LENGTHS + 1)[1:-1])
+    places = np.searchsorted(cuts, words)
+    ranges = {place: words[places == place] for place in np.unique(places)}
+    return [f"{ranges[p].min()} to {ranges[p].max()} words" for p in places]
+
+
+def group_table(
+    scores: SplitScores, groups: Sequence[str], measure: str, seed: int
+) -> pd.DataFrame:
+    """A measure of every system by group, largest group first."""
+    labels = pd.Series(groups)
+    rows: dict[str, dict[str, Any]] = {}
+    for group, n in labels.value_counts().items():
+        row: dict[str, Any] = {"n": n}
+        for system, result in scores.complete.items():
+            values = result.values(measure)
+            if values is not None:
+                here = [v for v, g in zip(values, groups, strict=True) if g == group]
+                row[name_of(system)] = with_interval(interval(here, seed))
+            else:
+                row[name_of(system)] = with_interval(None)
+        rows[str(group)] = row
+    return _frame(rows, [MEASURES[measure]])
+
+
+def style_table(scores: SplitScores) -> pd.DataFrame:
+    """Form beside content: what each system's notes look like, and how they score.
+
+    Words and lines are medians of a note; "from the dialogue" is the share of a note's words that
+    stand in its dialogue.
+    """
+    rows = {"reference": _style(scores.references, scores.encounters)}
+    for system, result in scores.complete.items():
+        found = {name: result.values(name) for name in ("rouge1", "f1", "hallucination")}
+        rows[name_of(system)] = {
+            **_style(result.texts, scores.encounters),
+            **{
+                MEASURES[name]: "–" if values is None else f"{np.mean(values):.3f}"
+                for name, values in found.items()
+            },
+        }
+    return _frame(rows, ["notes"])
+
+
+def _style(texts: Sequence[str], encounters: Sequence[Encounter]) -> dict[str, Any]:
+    shares = []
+    for text, encounter in zip(texts, encounters, strict=True):
+        spoken = set(_words(encounter.dialogue_text))
+        written = _words(text)
+        shares += [np.mean([word in spoken for word in written])] if written else []
+    return {
+        "words": f"{np.median([len(_words(text)) for text in texts]):.0f}",
+        "lines": f"{np.median([len(text.splitlines()) for text in texts]):.0f}",
+        "from the dialogue": f"{np.mean(shares):.0%}" if shares else "–",
+        "empty": sum(not text.strip() for text in texts),
+    }
+
+
+def _words(text: str) -> list[str]:
+    return normalise(text).split()
+
+
+def _frame(rows: Mapping[Any, Mapping[str, Any]], names: list[str]) -> pd.DataFrame:
+    table = pd.DataFrame(list(rows.values()))
+    keys = list(rows)
+    if len(names) == 1:
+        table.index = pd.Index(keys, name=names[0])
+    elif keys:
+        table.index = pd.MultiIndex.from_tuples(keys, names=names)
+    return table

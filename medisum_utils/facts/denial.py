@@ -1,0 +1,49 @@
+"""Which words of a sentence are denied: "no fever, chills or cough, but pain" denies three."""
+
+from __future__ import annotations
+
+from medisum_utils.facts.vocabulary import vocabulary
+
+SENTENCE_END = frozenset(".?!;\n")
+
+
+def denied(words: list[str]) -> list[bool]:
+    """For each word, whether a denial of its clause reaches it."""
+    lists, absent, out = vocabulary(), False, []
+    at = 0
+    while at < len(words):
+        width = lists.cue("not_negation", words, at)
+        if width:
+            out.extend([absent] * width)
+            at += width
+            continue
+        if words[at] in SENTENCE_END or lists.cue("clause_end", words, at):
+            absent = False
+        absent = absent and not _new_clause(words, at)
+        width = lists.cue("negation", words, at)
+        answers = words[at] == "no" and _at(words, at + 1) in lists.cues["pronoun"]
+        absent = absent or bool(width and not answers)  # "No I feel better" denies the question
+        out.extend([absent] * max(width, 1))
+        at += max(width, 1)
+    return _denied_afterwards(words, out[: len(words)])
+
+
+def _at(words: list[str], place: int) -> str:
+    return words[place] if 0 <= place < len(words) else ""
+
+
+def _new_clause(words: list[str], at: int) -> bool:
+    """Whether a subject or verb after a comma or "and" begins anew: "no fever, he has ..."."""
+    joins = _at(words, at - 1) in (",", "and", "but", "or")
+    return joins and words[at] in vocabulary().cues["clause_begin"]
+
+
+def _denied_afterwards(words: list[str], absent: list[bool]) -> list[bool]:
+    """Marks what a closing denial reaches, back to a comma: "chest pain: denied"."""
+    end = next((at for at in reversed(range(len(words))) if words[at] not in SENTENCE_END), 0)
+    if words[end] not in vocabulary().cues["negation_after"] or "otherwise" in words:
+        return absent
+    begin = end
+    while begin and (words[begin - 1] != "," or words[end - 1] == ":"):
+        begin -= 1
+    return absent[:begin] + [True] * (len(words) - begin)

@@ -1,0 +1,90 @@
+"""A dialogue as statements: a question and its answer are one, and the answer may deny it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from medisum_utils.facts.statements import Statement, Token, read_statement, sentences
+from medisum_utils.facts.vocabulary import vocabulary
+
+# "Doctor:", "[patient]", "Guest_family:", also where a line break before the label was lost
+_SPEAKER = re.compile(
+    r"(?:^|(?<=\s))(?:\[(?P<tag>[A-Za-z_ ]{2,20})\]:?"
+    r"|(?P<label>(?:doctor|patient|nurse|clinician|guest|gest|speaker ?\d?)\w*) ?:)\s*",
+    re.IGNORECASE | re.MULTILINE,
+)
+
+
+def turns(dialogue: str) -> list[tuple[str, str]]:
+    """The (speaker, text) turns of a transcript; without labels each line is a turn of nobody."""
+    marks = list(_SPEAKER.finditer(dialogue))
+    if not marks:
+        return [("", line) for line in dialogue.splitlines() if line.strip()]
+    ends = [mark.start() for mark in marks[1:]] + [len(dialogue)]
+    return [
+        ((mark["tag"] or mark["label"]).strip().lower(), dialogue[mark.end() : end].strip())
+        for mark, end in zip(marks, ends, strict=True)
+    ]
+
+
+def read_dialogue(dialogue: str) -> list[Statement]:
+    """The statements of a dialogue in order, `turn` set to the turn each begins in.
+
+    What is asked takes the polarity of the answer that follows ("Any chest pain?" "No."), and
+    stands with polarity None where the answer is neither yes nor no.
+    """
+    out: list[Statement] = []
+    open_question: Statement | None = None
+    for turn, (_, text) in enumerate(turns(dialogue)):
+        for part, words in sentences(text):
+            statement = read_statement(part, words, turn)
+            if words[-1] == "?":
+                out += [open_question] if open_question else []
+                open_question = _asked(statement)
+                continue
+            if open_question is not None:
+                out.append(_answered(open_question, statement, _answer(words)))
+                open_question = None
+            if statement.tokens:
+                out.append(statement)
+    out += [open_question] if open_question else []
+    return [statement for statement in out if statement.tokens]
+
+
+def _answer(words: list[str]) -> bool | None:
+    """True where the reply denies, False where it affirms, None where it does neither."""
+    cues = vocabulary().cues
+    head = [
+        word for word in words if word.isalpha() and word not in ("um", "uh", "oh", "well", "so")
+    ]
+    for word in head[:2]:
+        if word in cues["no"]:
+            return True
+        if word in cues["yes"]:
+            return False
+    return None
+
+
+def _asked(statement: Statement) -> Statement:
+    """A question: nothing in it is said to be so."""
+    return replace(
+        statement, tokens=tuple(replace(token, absent=None) for token in statement.tokens)
+    )
+
+
+def _answered(question: Statement, reply: Statement, denied: bool | None) -> Statement:
+    """Question and reply as one statement, so that "How old are you?" binds "76"."""
+    asked = [replace(token, absent=denied) for token in question.tokens]
+    shift, segments = len(question.words), 1 + max((token.segment for token in asked), default=0)
+    said: list[Token] = [
+        replace(
+            token,
+            position=token.position + shift,
+            end=token.end + shift,
+            segment=token.segment + segments,
+        )
+        for token in reply.tokens
+    ]
+    text, words = f"{question.text} {reply.text}", (*question.words, *reply.words)
+    return Statement(text, words, (*asked, *said), turn=question.turn)

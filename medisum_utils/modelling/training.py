@@ -1,0 +1,245 @@
+"""What TRL's SFTTrainer needs around it: labels that are counted, a log, a clock, a stop.
+
+The LoRA configuration and the trainer call stand in notebook 03; for resuming see `checkpoints`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from transformers import TrainerCallback
+
+from medisum_utils.modelling.prompt import RenderedExample
+
+if TYPE_CHECKING:
+    import torch
+    from datasets import Dataset
+    from torch.utils.hooks import RemovableHandle
+    from trl import SFTConfig, SFTTrainer
+
+BF16_PADDING = 32  # tokens; see `padding_for`
+IGNORED = -100  # the label of a token that is not supervised, as in torch's cross entropy
+
+
+def to_dataset(examples: Sequence[RenderedExample]) -> Dataset:
+    """Rendered examples as `input_ids` and `labels`, which TRL takes as they are.
+
+    A mask alone would not do: trl 1.16 heeds `completion_mask` of tokenised data only if
+    `completion_only_loss` is set, and trains on the prompts otherwise, saying nothing.
+
+    Source: trl 1.16, trainer/sft_trainer.py, `_prepare_dataset`.
+    """
+    from datasets import Dataset
+
+    rows = [{"input_ids": list(e.input_ids), "labels": _labels(e)} for e in examples]
+    return Dataset.from_list(rows)
+
+
+def _labels(example: RenderedExample) -> list[int]:
+    pairs = zip(example.input_ids, example.completion_mask, strict=True)
+    return [token if supervised else IGNORED for token, supervised in pairs]
+
+
+def default_sft_config(output_dir: str | os.PathLike, device: str, **choices: Any) -> SFTConfig:
+    """An SFTConfig without TRL's surprises; every choice can be overridden.
+
+    No cut at 1,024 tokens, no silent NaN, no reporting service, no dataset workers; gradients are
+    not checkpointed and arithmetic is not autocast unless asked for; on a CPU also no GPU.
+
+    Raises: TypeError for a choice that SFTConfig does not know.
+    """
+    from trl import SFTConfig
+
+    ours: dict[str, Any] = {
+        "max_length": None,  # trl: 1024, and a row cut down to its prompt vanishes
+        "logging_nan_inf_filter": False,  # transformers: True, which logs NaN as 0.0
+        "report_to": "none",
+        "bf16": False,  # trl: True
+        "activation_checkpointing": False,  # trl: on, under its old name
+        "include_num_input_tokens_seen": "non_padding",  # in the state, so that resuming adds up
+        "disable_tqdm": True,  # its widgets stand still in a report
+        "use_cpu": device == "cpu",
+        "dataloader_pin_memory": device != "cpu",
+    }
+    return SFTConfig(output_dir=str(output_dir), **{**ours, **choices})
+
+
+def padding_for(bf16: bool, device: str) -> int | None:
+    """The number of tokens to whose multiples batches are padded, None for their own lengths.
+
+    On a CPU, bfloat16 products are compiled anew for each new length of a batch, and each of these
+    kernels keeps its memory; a few lengths need few kernels. Padding changes no loss.
+    """
+    return BF16_PADDING if bf16 and device == "cpu" else None
+
+
+def score_labels_alone(device: str) -> None:
+    """Lets TRL's loss on a CPU project the supervised positions only, as it does on a GPU.
+
+    trl 1.16 scores every position where there is no Triton, for the sake of accelerators that
+    compile anew for each shape. On a CPU that only costs time, a fifth of a step here, where three
+    in four positions are prompt. The loss is the same.
+
+    Raises: AttributeError where TRL has changed, so that nobody trains on a patch without effect.
+    Source: trl 1.16, trainer/utils.py, `add_fused_lm_head`, its variable `compact`.
+    """
+    import trl.trainer.utils
+
+    if device == "cpu":
+        _ = trl.trainer.utils._use_triton  # the name must be there to be replaced
+        trl.trainer.utils._use_triton = lambda _: True
+
+
+def check_supervision(
+    trainer: SFTTrainer, train: Sequence[RenderedExample], valid: Sequence[RenderedExample]
+) -> dict[str, dict[str, int]]:
+    """Makes sure that the trainer holds every token and label; returns what it counted.
+
+    The result has, for "train" and "valid", `n_examples`, `n_tokens` and `n_label_tokens`.
+
+    Raises: ValueError that says what vanished or was added.
+    """
+    counted = {}
+    for split, examples, held in (
+        ("train", train, trainer.train_dataset),
+        ("valid", valid, trainer.eval_dataset),
+    ):
+        expected = {
+            "n_examples": len(examples),
+            "n_tokens": sum(len(example.input_ids) for example in examples),
+            "n_label_tokens": sum(example.n_completion_tokens for example in examples),
+        }
+        got = _count(held)
+        if got != expected:
+            raise ValueError(f"{split}: expected {expected}, but the trainer holds {got}")
+        counted[split] = got
+    return counted
+
+
+def _count(dataset: Dataset | None) -> dict[str, int]:
+    rows = [] if dataset is None else dataset
+    packed = dataset is not None and "seq_lengths" in dataset.column_names
+    return {
+        "n_examples": sum(len(row["seq_lengths"]) for row in rows) if packed else len(rows),
+        "n_tokens": sum(len(row["input_ids"]) for row in rows),
+        "n_label_tokens": sum(label != IGNORED for row in rows for label in row["labels"]),
+    }
+
+
+def cast_trainable_to_fp32(model: torch.nn.Module) -> int:
+    """Casts the trainable weights to fp32 and returns how many they are.
+
+    TRL makes them bf16, and resuming brings them back as fp32: the two runs would differ. Call it
+    after building the trainer, before `train`.
+
+    Raises: ValueError for a model without trainable weights.
+    """
+    import torch
+
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not trainable:
+        raise ValueError("expected a model with trainable weights, got none; is LoRA attached?")
+    for parameter in trainable:
+        parameter.data = parameter.data.to(torch.float32)
+    return sum(parameter.numel() for parameter in trainable)
+
+
+def drop_right_padding_mask(model: torch.nn.Module) -> RemovableHandle:
+    """Lets training batches, padded on the right, go without a mask: the same loss, sooner.
+
+    Under causal attention a token never looks to its right, so that no real token sees the
+    padding, and the padding bears no label. Without a mask, attention skips half of its work. A
+    mask with a gap on the left, as in generating, stays. The handle's `remove` undoes it.
+    """
+
+    def forward_pre(_, args: tuple, inputs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+        mask = inputs.get("attention_mask")
+        no_cache = inputs.get("use_cache") is False and inputs.get("past_key_values") is None
+        if no_cache and mask is not None and mask.dim() == 2 and _padded_right(mask):
+            inputs = {name: value for name, value in inputs.items() if name != "attention_mask"}
+        return args, inputs
+
+    return model.register_forward_pre_hook(forward_pre, with_kwargs=True)
+
+
+def _padded_right(mask: torch.Tensor) -> bool:
+    """Whether in each row, (batch, tokens), no 1 follows a 0."""
+    return bool((mask[:, 1:] <= mask[:, :-1]).all())
+
+
+class StopOnNonFinite(TrainerCallback):
+    """Ends the run at the first loss or gradient norm that is no number."""
+
+    def on_log(self, args, state, control, logs=None, **_) -> None:
+        """Raises: FloatingPointError that names the step and the value."""
+        for name in ("loss", "eval_loss", "grad_norm"):
+            value = (logs or {}).get(name)
+            if value is None or math.isfinite(value):
+                continue
+            if state.global_step == 0:
+                raise FloatingPointError(
+                    f"{name} is {value} before the first step, so the base gives it and no "
+                    "training; restore the base model, or set arithmetic to fp32"
+                )
+            raise FloatingPointError(
+                f"{name} is {value} at step {state.global_step}; the run stops here. "
+                "A lower learning rate or max_grad_norm, or fp32 arithmetic, may help"
+            )
+
+
+class LossLog(TrainerCallback):
+    """Keeps the training history as JSON Lines, whole after every entry, and says the validation.
+
+    A resumed run carries the history of the checkpoint on: no line is doubled or lost. What is
+    measured before training is no part of it.
+    """
+
+    def __init__(self, path: str | os.PathLike, say: bool = True) -> None:
+        self.path = Path(path)
+        self.say = say
+
+    def on_log(self, args, state, control, logs=None, **_) -> None:
+        """Writes the history so far."""
+        if not state.max_steps:
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        partial = self.path.with_name(self.path.name + ".partial")
+        lines = (json.dumps(entry) + "\n" for entry in state.log_history)
+        partial.write_text("".join(lines), encoding="utf-8")
+        partial.replace(self.path)
+        if self.say and "eval_loss" in (logs or {}):
+            print(
+                f"step {state.global_step} of {state.max_steps}: "
+                f"validation loss {logs['eval_loss']:.4f}",
+                flush=True,
+            )
+
+
+def read_log(path: str | os.PathLike) -> list[dict[str, float]]:
+    """The entries that `LossLog` wrote; those with `eval_loss` are validations."""
+    text = Path(path).read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+class StepClock(TrainerCallback):
+    """Times the optimiser steps alone, without validation and saving: `seconds` for `n_steps`."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.n_steps = 0
+        self._began = 0.0
+
+    def on_step_begin(self, args, state, control, **_) -> None:
+        """Starts the clock."""
+        self._began = time.perf_counter()
+
+    def on_step_end(self, args, state, control, **_) -> None:
+        """Stops the clock; what follows is logging, validation and saving."""
+        self.seconds += time.perf_counter() - self._began
+        self.n_steps += 1

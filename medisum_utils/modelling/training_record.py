@@ -1,0 +1,199 @@
+"""What an adapter was trained with: the record beside checkpoints and adapter, and its checks.
+
+The record holds hashes of base, prompt and data, every setting that changes the weights, and the
+versions of the libraries; beside the finished adapter also the hashes of its two files.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from medisum_utils.modelling.model import ADAPTER_FILES, base_digest, require_adapter
+from medisum_utils.modelling.prompt import PROMPT_FILE
+from medisum_utils.runs import require, resolve, sha256_file, shown_path, versions, write_json
+
+RECORD_FILE = "training.json"
+
+_NOTEBOOK = "03_qlora_train"
+_AGAIN = f"notebook {_NOTEBOOK} writes it: train anew with resume: false"
+_PACKAGES = ("torch", "transformers", "peft", "trl", "bitsandbytes")
+_FIELDS = {
+    "base": str,
+    "base_sha256": str,
+    "prompt_sha256": str,
+    "data": dict,
+    "settings": dict,
+    "versions": dict,
+}
+_ADAPTER_FIELDS = dict(
+    zip(("adapter_config_sha256", "adapter_sha256"), ADAPTER_FILES, strict=True)
+)  # in a record beside an adapter: the field with the hash of each file
+
+
+def describe(base: str, processed: str | os.PathLike, settings: Mapping[str, Any]) -> dict:
+    """The record of a training run that is about to begin.
+
+    `base` is the name that the profile gives, `processed` the folder of the splits, `settings`
+    everything else that the weights depend on.
+
+    Raises: FileNotFoundError for data that are not there; see also `base_digest`.
+    """
+    installed = versions()
+    return {
+        "base": base,
+        "base_sha256": base_digest(base),
+        "prompt_sha256": sha256_file(_required(processed, f"rendered/{PROMPT_FILE}", "02_format")),
+        "data": data_digests(processed),
+        "settings": dict(settings),
+        "versions": {name: installed[name] for name in _PACKAGES if name in installed},
+    }
+
+
+def data_digests(processed: str | os.PathLike) -> dict[str, str]:
+    """The SHA-256 of each file that training depends on, by its path below `processed`.
+
+    Raises: FileNotFoundError that names the notebook that makes the missing file.
+    """
+    made_by = {
+        "rendered/train.jsonl": "02_format",
+        "rendered/valid.jsonl": "02_format",
+        "train.jsonl": "01_data",
+        "valid.jsonl": "01_data",
+    }
+    folder = resolve(processed)
+    return {name: sha256_file(_required(folder, name, step)) for name, step in made_by.items()}
+
+
+def _required(folder: str | os.PathLike, name: str, made_by: str) -> Path:
+    """A file of a profile's folder, which is named after the profile."""
+    return require(Path(folder) / name, made_by, Path(folder).name)
+
+
+def write_record(folder: str | os.PathLike, record: Mapping[str, Any]) -> Path:
+    """Writes `training.json` into `folder`, whole or not at all."""
+    return write_json(resolve(folder) / RECORD_FILE, record)
+
+
+def with_adapter(record: Mapping[str, Any], folder: str | os.PathLike) -> dict[str, Any]:
+    """The record completed by the hashes of the adapter's files in `folder`."""
+    hashes = {field: sha256_file(resolve(folder) / name) for field, name in _ADAPTER_FIELDS.items()}
+    return {**record, **hashes}
+
+
+def read_record(folder: str | os.PathLike) -> dict[str, Any]:
+    """The content of `training.json` in `folder`.
+
+    Raises: FileNotFoundError that says which notebook makes it; ValueError for a broken one.
+    """
+    path = _required(resolve(folder), RECORD_FILE, _NOTEBOOK)
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(
+            f"{shown_path(path)} is no JSON ({type(error).__name__}); {_AGAIN}"
+        ) from None
+    for name, kind in _FIELDS.items():
+        value = record.get(name) if isinstance(record, dict) else None
+        if not isinstance(value, kind):
+            raise ValueError(
+                f'{shown_path(path)}: expected "{name}" as {kind.__name__}, got '
+                f"{type(value).__name__}; {_AGAIN}"
+            )
+    return record
+
+
+def check_resume(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    """Makes sure that a run may go on from checkpoints of which `old` is the record.
+
+    Other versions of the libraries only give a warning.
+
+    Raises: ValueError that names each difference with both values and says what to do.
+    """
+    new = json.loads(json.dumps(new))  # as it would come from a file
+    differing = [*_differing(old["settings"], new["settings"])]
+    differing += _differing(_hashes(old), _hashes(new))
+    if differing:
+        raise ValueError(
+            "the checkpoints were trained otherwise, and going on would mix the two: "
+            f"{'; '.join(differing)}. Change it back (a base: put it back; data and prompt: run "
+            f"01_data and 02_format as they were), or train anew with resume: false in {_NOTEBOOK}"
+        )
+    others = [*_differing(old["versions"], new["versions"])]
+    if others:
+        warnings.warn(
+            "the checkpoints were made with other versions, so the losses may differ from those "
+            f"of one whole run: {'; '.join(others)}",
+            stacklevel=2,
+        )
+
+
+def check_adapter(
+    folder: str | os.PathLike,
+    *,
+    base_sha256: str,
+    data: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Makes sure that the adapter in `folder` is the one of its record, and returns the record.
+
+    Beside its files and its `prompt.json`, it has to be of the base with `base_sha256` and, where
+    it is given, of all the `data` of `data_digests`.
+
+    Raises: FileNotFoundError for a missing adapter, prompt or record; ValueError that names what
+    differs and the step to run again.
+    """
+    folder = require_adapter(folder)
+    record = read_record(folder)
+    there = with_adapter(record, folder)
+    found = {name: there[field] for field, name in _ADAPTER_FIELDS.items()}
+    found[PROMPT_FILE] = sha256_file(_required(folder, PROMPT_FILE, _NOTEBOOK))
+    expected = {name: record.get(field) for field, name in _ADAPTER_FIELDS.items()}
+    expected[PROMPT_FILE] = record["prompt_sha256"]
+    changed = [name for name in found if found[name] != expected[name]]
+    if changed:
+        raise ValueError(
+            f"{shown_path(folder)}: {' and '.join(changed)} changed since {_NOTEBOOK} wrote the "
+            f"adapter: {'; '.join(_differing(expected, found))}. Run {_NOTEBOOK} again (where its "
+            "checkpoints are still there, resume: true takes the adapter from them)"
+        )
+    trained = f"the adapter in {shown_path(folder)} was trained"
+    if base_sha256 != record["base_sha256"]:
+        difference = "; ".join(_differing({"base": record["base_sha256"]}, {"base": base_sha256}))
+        raise ValueError(
+            f"{trained} on another base than this one ({shown_path(record['base'])} as it was "
+            f"then): {difference}. Put the base back, or run {_NOTEBOOK} again"
+        )
+    differing = [] if data is None else [*_differing(record["data"], data)]
+    if differing:
+        raise ValueError(
+            f"{trained} on other data than are here now: {'; '.join(differing)}. Run {_NOTEBOOK} "
+            "again, or 01_data and 02_format as they were"
+        )
+    return record
+
+
+def _hashes(record: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        "base": record["base_sha256"],
+        f"rendered/{PROMPT_FILE}": record["prompt_sha256"],
+        **record["data"],
+    }
+
+
+def _differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
+    """A clause for each name whose values differ or that one side lacks."""
+    for name in dict.fromkeys((*old, *new)):
+        if name not in old or name not in new or old[name] != new[name]:
+            then, now = (_shown(values, name) for values in (old, new))
+            yield f"{name} was {then} and is {now}"
+
+
+def _shown(values: Mapping[str, Any], name: str) -> str:
+    if name not in values:
+        return "not there"
+    value = values[name]
+    return f"{value[:12]}..." if isinstance(value, str) and len(value) == 64 else repr(value)

@@ -1,0 +1,57 @@
+"""What of references and notes is scored: whole SOAP notes, single sections without their header.
+
+01 and 04 both score the nearest training note; here is why they come to the same figure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+
+from medisum_utils.encounter import Encounter
+from medisum_utils.notes.headers import WHOLE_NOTE, header_table
+
+
+def protocol_of(encounters: Sequence[Encounter]) -> str:
+    """The protocol of `scoring`: "mts" if every note is one section, else "soap".
+
+    Raises: ValueError for no encounters.
+    """
+    if not encounters:
+        raise ValueError("expected encounters to score, got none")
+    return "mts" if all(len(encounter.note) == 1 for encounter in encounters) else "soap"
+
+
+@cache
+def _header_lines() -> frozenset[str]:
+    names = {WHOLE_NOTE.lower()}
+    for corpus in ("mts-dialog", "aci-bench", "own"):
+        table = header_table(corpus)
+        names |= {name.lower() for column in ("header", "title") for name in table[column]}
+    return frozenset(f"{name}:" for name in names if name)
+
+
+def without_headers(note: str) -> str:
+    """A note without the lines that are a known header and nothing else."""
+    lines = note.splitlines()
+    return "\n".join(line for line in lines if line.strip().lower() not in _header_lines()).strip()
+
+
+def scored_references(encounters: Sequence[Encounter]) -> list[str]:
+    """The reference of each encounter as it is scored.
+
+    Raises: ValueError for no encounters.
+    """
+    if protocol_of(encounters) == "mts":
+        return [encounter.note[0].text for encounter in encounters]
+    return [encounter.note_text for encounter in encounters]
+
+
+def scored_notes(encounters: Sequence[Encounter], notes: Sequence[str]) -> list[str]:
+    """Notes about some of the encounters as they are scored.
+
+    Raises: ValueError for no encounters.
+    """
+    if protocol_of(encounters) == "mts":
+        return [without_headers(note) for note in notes]
+    return list(notes)

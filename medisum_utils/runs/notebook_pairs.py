@@ -1,0 +1,192 @@
+"""Keeps each notebook's `.py` and `.ipynb` the same, without overwriting an edit of either.
+
+    python -m medisum_utils notebooks
+
+The side that was edited is the one that differs from the last state in which both agreed: the one
+remembered here, the staged or the committed one. The clock is not asked: a checkout or a run in
+JupyterLab changes times without an edit. jupytext writes the other side.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from medisum_utils.runs import profiles
+from medisum_utils.runs.steps import project_root, write_json
+
+MEMORY = ".pairs.json"  # in the notebooks' folder: hashes of the inputs on which pairs agreed
+HEADER = re.compile(r"\A# ---\n(?:#.*\n)*?# ---\n")
+
+
+class Side(StrEnum):
+    """One half of a pair, by its file's ending."""
+
+    PY = "py"
+    IPYNB = "ipynb"
+
+    @property
+    def other(self) -> Side:
+        """The other half."""
+        return Side.IPYNB if self is Side.PY else Side.PY
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a pair that was not in agreement, in one line; `settled` is False if refused.
+
+    A pair in agreement has no outcome.
+    """
+
+    line: str
+    settled: bool
+
+
+def settle_pairs(take: Side | None = None) -> list[Outcome]:
+    """Brings every pair into agreement and removes outputs; `take` decides where both were edited.
+
+    Raises: ValueError for a file that is no notebook.
+    """
+    folder = profiles.notebooks_dir()
+    names = sorted({p.stem for side in Side for p in folder.glob(f"[0-9][0-9]_*.{side}")})
+    outcomes = [settle_pair(folder / name, take) for name in names]
+    return [outcome for outcome in outcomes if outcome]
+
+
+def settle_pair(stem: Path, take: Side | None = None) -> Outcome | None:
+    """Brings one pair into agreement; `stem` is its path without an ending.
+
+    Raises: ValueError for a file that is no notebook.
+    """
+    paths = {side: stem.with_name(f"{stem.name}.{side}") for side in Side}
+    there = [side for side in Side if paths[side].exists()]
+    inputs = {side: _inputs(paths[side].read_text("utf-8"), side, paths[side]) for side in there}
+    if len(there) == 1:
+        edited, why = there[0], "the other was missing"
+    elif inputs[Side.PY] == inputs[Side.IPYNB]:
+        removed = _strip_outputs(paths[Side.IPYNB])
+        _remember(stem, inputs[Side.PY])
+        return Outcome(f"{stem.name}.ipynb: outputs removed", True) if removed else None
+    elif take:
+        edited, why = take, "as asked for"
+    else:
+        edited, why = _edited(stem, paths, inputs), "which alone was edited"
+        if not edited:
+            return Outcome(_refusal(stem.name, paths), False)
+    _write(paths, edited)
+    _remember(stem, inputs[edited])
+    return Outcome(f"{stem.name}.{edited.other} written from .{edited}, {why}", True)
+
+
+def _inputs(text: str, side: Side, path: Path) -> str:
+    """What a reader edits, in the percent format: cells and tags, no outputs, no header."""
+    import jupytext
+    import nbformat
+
+    try:
+        notebook = jupytext.reads(text, fmt="py:percent" if side is Side.PY else "ipynb")
+    except (ValueError, KeyError, TypeError, AttributeError, nbformat.ValidationError) as error:
+        raise ValueError(
+            f"{path.name}: expected a notebook, got {type(error).__name__} on reading it"
+        ) from None
+    notebook.metadata = {}
+    return HEADER.sub("", jupytext.writes(notebook, fmt="py:percent"))
+
+
+def _edited(stem: Path, paths: dict[Side, Path], inputs: dict[Side, str]) -> Side | None:
+    """The one side that was edited since both agreed; None where both were, or none is known.
+
+    What is staged comes before what is committed: after a first try to commit, both sides may be
+    staged in agreement, and then a formatter changes one.
+    """
+    hashes = {side: _hash(text) for side, text in inputs.items()}
+    bases = [_memory(stem.parent).get(stem.name)]
+    for revision in ("", "HEAD"):
+        known = {side: _in_git(path, revision) for side, path in paths.items()}
+        if None not in known.values():
+            base = {_hash(_inputs(text, side, paths[side])) for side, text in known.items()}
+            bases += base if len(base) == 1 else []
+    changed = [[side for side in Side if hashes[side] != base] for base in bases]
+    alone = {sides[0] for sides in changed if len(sides) == 1}
+    return alone.pop() if len(alone) == 1 else None  # two answers: one side was put back by hand
+
+
+def _hash(inputs: str) -> str:
+    return hashlib.sha256(inputs.encode()).hexdigest()
+
+
+def _memory(folder: Path) -> dict[str, str]:
+    path = folder / MEMORY
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def _remember(stem: Path, inputs: str) -> None:
+    agreed = _memory(stem.parent)
+    if agreed.get(stem.name) != _hash(inputs):
+        write_json(stem.parent / MEMORY, {**agreed, stem.name: _hash(inputs)})
+
+
+def _in_git(path: Path, revision: str) -> str | None:
+    """A file's text in a commit or, for "", in git's index; None where git does not have it."""
+    root = project_root()  # where a hook's own relative paths to git's files hold
+    file = f"{revision}:./{path.relative_to(root).as_posix()}"
+    command = ["git", "-C", str(root), "show", file]
+    try:
+        return subprocess.run(command, check=True, capture_output=True, encoding="utf-8").stdout
+    except (OSError, subprocess.CalledProcessError):  # no git, no repository, no such file in it
+        return None
+
+
+def _refusal(name: str, paths: dict[Side, Path]) -> str:
+    times = {side: path.stat().st_mtime_ns for side, path in paths.items()}
+    newer = max(Side, key=times.__getitem__)
+    clock = f".{newer} is the newer file" if len(set(times.values())) > 1 else "both are as old"
+    return (
+        f"{name}: expected one of .py and .ipynb to be edited, got two that differ from each other "
+        f"and from every state in which they agreed; {clock}. Decide with --take py or "
+        "--take ipynb, which overwrites the other"
+    )
+
+
+def _write(paths: dict[Side, Path], edited: Side) -> None:
+    """Writes the other side from the edited one, by jupytext; the `.ipynb` ends without outputs."""
+    import jupytext
+    from jupytext.cli import jupytext as run_jupytext
+
+    if edited is Side.PY:
+        update = ["--update"] if paths[Side.IPYNB].exists() else []  # keeps the cells' ids
+        run_jupytext(["--quiet", "--to", "ipynb", *update, str(paths[Side.PY])])
+    else:
+        text = jupytext.writes(jupytext.read(paths[Side.IPYNB]), fmt="py:percent")
+        if paths[Side.PY].exists():  # its header holds no versions, nor the editor's kernel
+            header = HEADER.match(paths[Side.PY].read_text("utf-8"))
+            text = (header.group() if header else "") + HEADER.sub("", text)
+        _replace(paths[Side.PY], text)
+    _strip_outputs(paths[Side.IPYNB])
+
+
+def _strip_outputs(path: Path) -> bool:
+    """Removes outputs and execution counts; returns whether there were any."""
+    import nbformat
+
+    notebook = nbformat.read(path, as_version=4)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    ran = [cell for cell in code if cell.outputs or cell.execution_count is not None]
+    for cell in ran:
+        cell.outputs, cell.execution_count = [], None
+    if ran:
+        _replace(path, nbformat.writes(notebook).rstrip("\n") + "\n")
+    return bool(ran)
+
+
+def _replace(path: Path, text: str) -> None:
+    """Writes a file whole or not at all."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)

@@ -1,0 +1,225 @@
+"""Executed notebooks as HTML that opens without a network: one file each, all of it inside.
+
+Prose, tables and figures come first; code is folded under a line each, except parameters and cells
+tagged `show-code`. A content security policy in each page forbids scripts and outside addresses.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from medisum_utils.runs import profiles
+from medisum_utils.runs.steps import is_private, report_dir
+
+TEMPLATES = Path(__file__).with_name("report_template")
+NAVIGATION = re.compile(r"<!--navigation-->.*?<!--/navigation-->", re.S)
+STATIC_ONLY = (  # what can be shown without a script, best first
+    "text/html",
+    "text/markdown",
+    "image/svg+xml",
+    "image/png",
+    "image/jpeg",
+    "text/plain",
+)
+
+
+def write_report(executed: Path, profile: str, name: str, *, step: str | None = None) -> Path:
+    """Renders an executed notebook to `reports/<profile>/<name>.html` and returns that path.
+
+    `step` is the notebook's name where it differs from the report's, as for a failed run; such a
+    report changes no other. All pages are whole or not written.
+
+    Raises: ValueError for an image that is not in the notebook.
+    """
+    from bs4 import BeautifulSoup
+
+    step = step or name
+    body = BeautifulSoup(_body(executed), "html.parser")
+    _make_offline(body)
+    _align_columns(body)
+    title = body.h1.get_text().strip() if body.h1 else step
+    html = page(
+        title=f"{title} ({profile})",
+        body=str(body),
+        navigation=navigation(profile, step),
+        contents=_contents(body),
+        failed=name != step,
+    )
+    path = write_page(report_dir(profile) / f"{name}.html", html)
+    if name == step:
+        _refresh_navigation(profile)
+    return path
+
+
+def write_page(path: Path, html: str) -> Path:
+    """Writes a page, whole or not at all; one that would not change is left untouched."""
+    content = html.encode()
+    if not path.exists() or path.read_bytes() != content:
+        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+        try:
+            partial.write_bytes(content)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+    return path
+
+
+def _body(executed: Path) -> str:
+    """The cells as HTML, by nbconvert and this package's template."""
+    import nbformat
+    from nbconvert import HTMLExporter
+    from traitlets.config import Config
+
+    config = Config()
+    config.NbConvertBase.display_data_priority = list(STATIC_ONLY)
+    exporter = HTMLExporter(
+        config=config,
+        template_name=TEMPLATES.name,
+        extra_template_basedirs=[str(TEMPLATES.parent)],
+        embed_images=True,
+        exclude_output_prompt=True,
+    )
+    resources = {"metadata": {"path": str(profiles.notebooks_dir())}}
+    body, _ = exporter.from_notebook_node(nbformat.read(executed, as_version=4), resources)
+    return body
+
+
+def _make_offline(body: Any) -> None:
+    """Takes out what would load or lead outside: a link becomes its text with the bare address.
+
+    Links between notebooks lead to their reports; links into the repository keep leading there.
+
+    Raises: ValueError for an image that is not in the page.
+    """
+    for element in body.find_all(["script", "link", "iframe", "object", "embed", "base"]):
+        element.decompose()
+    for image in body.find_all("img"):
+        if not image.get("src", "").startswith("data:"):
+            raise ValueError(
+                f"expected images inside the report, got the address {image.get('src')!r}"
+            )
+    for anchor in body.find_all("a", href=True):
+        address = urlsplit(anchor["href"])
+        if address.scheme in ("http", "https") or address.netloc:
+            bare = (address.netloc + address.path).rstrip("/")
+            text = anchor.get_text()
+            anchor.name = "span"
+            anchor.attrs = {"class": "address"}
+            anchor.string = bare if urlsplit(text).netloc else f"{text} ({bare})"
+        elif re.fullmatch(r"\d\d_\w+\.(ipynb|py)", address.path):
+            anchor["href"] = Path(address.path).with_suffix(".html").name
+        elif address.path.startswith("../"):  # from notebooks/ to here, one folder further down
+            anchor["href"] = f"../{anchor['href']}"
+
+
+def _align_columns(body: Any) -> None:
+    """Marks the columns of data frames that hold words, to be set left; numbers stay right."""
+    for table in body.select("table.dataframe"):
+        rows = [row.find_all(["th", "td"]) for row in table.find_all("tr")]
+        for cells in zip(*rows, strict=False) if len({len(row) for row in rows}) == 1 else ():
+            values = [cell.get_text().strip() for cell in cells if cell.name == "td"]
+            if not all(
+                re.fullmatch(r"[-+−±<>≤≥]?[\d.,:%/ –to()\[\]e+-]*|nan|NaN", v) for v in values
+            ):
+                for cell in cells:
+                    cell["class"] = "words"
+
+
+def _contents(body: Any) -> list[tuple[str, str]]:
+    """The second-level headings with their anchors, where there are enough to need a list."""
+    headings = [
+        (heading["id"], heading.get_text().replace("¶", "").strip())
+        for heading in body.find_all("h2")
+        if heading.get("id")
+    ]
+    return headings if len(headings) > 2 else []
+
+
+def page(
+    *,
+    title: str,
+    body: str,
+    navigation: str,
+    contents: Sequence[tuple[str, str]] = (),
+    failed: bool = False,
+) -> str:
+    """A whole HTML page around a body and a navigation that are HTML already."""
+    from markupsafe import Markup
+
+    template = templates().get_template("page.html.j2")
+    return template.render(
+        title=title,
+        body=Markup(body),
+        navigation=Markup(navigation),
+        contents=contents,
+        failed=failed,
+        css=Markup(_css()),
+    )
+
+
+@cache
+def _css() -> str:
+    """The reports' own style and that of highlighted code."""
+    from pygments.formatters import HtmlFormatter
+
+    own = (TEMPLATES / "report.css").read_text(encoding="utf-8")
+    return own + HtmlFormatter(style="default", nobackground=True).get_style_defs(".highlight")
+
+
+@cache
+def templates() -> Any:
+    """The jinja2 environment of the report's templates; what is inserted is escaped."""
+    import jinja2
+
+    loader = jinja2.FileSystemLoader(TEMPLATES)
+    return jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
+
+
+def navigation(profile: str, here: str) -> str:
+    """The line at the top of a report: the overview, then each report of the profile."""
+    overview = "index.html" if is_private(profile) else "../index.html"
+    parts = [f'<a href="{overview}">MediSum</a>']
+    for step, label, exists in report_links(profile):
+        if step == here:
+            parts.append(f'<span class="here" aria-current="page">{label}</span>')
+        elif exists:
+            parts.append(f'<a href="{step}.html">{label}</a>')
+        else:
+            parts.append(f'<span class="absent">{label}</span>')
+    parts.append(f'<span class="profile">profile {profile}</span>')
+    inner = "\n".join(parts)
+    return f'<!--navigation--><nav class="reports">\n{inner}\n</nav><!--/navigation-->'
+
+
+def report_links(profile: str) -> list[tuple[str, str, bool]]:
+    """Each notebook's name, its label and whether its report exists; those outside a run if so."""
+    links, standard = [], profiles.steps_of(profile)
+    for step in profiles.notebook_names():
+        exists = (report_dir(profile) / f"{step}.html").exists()
+        if exists or step in standard:
+            number, _, words = step.partition("_")
+            links.append((step, f"{number} {words.replace('_', ' ')}", exists))
+    return links
+
+
+def report_digest(path: Path) -> str:
+    """The SHA-256 of a report without its navigation, which changes as others come and go."""
+    html = NAVIGATION.sub("", path.read_text(encoding="utf-8"), count=1)
+    return hashlib.sha256(html.encode()).hexdigest()
+
+
+def _refresh_navigation(profile: str) -> None:
+    """Brings the line at the top of a profile's reports up to date, where others came or went."""
+    for step, _, exists in report_links(profile):
+        if exists:
+            path = report_dir(profile) / f"{step}.html"
+            line = navigation(profile, step)
+            html = NAVIGATION.sub(lambda _, line=line: line, path.read_text("utf-8"), count=1)
+            write_page(path, html)

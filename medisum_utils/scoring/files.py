@@ -1,0 +1,179 @@
+"""Reads columns of notes out of CSV files, checks them, and puts rows of two files together.
+
+The rules for bad input, each an error unless it says otherwise:
+
+- UTF-8, with or without a byte order mark; CRLF and lone CR become LF in every cell;
+- the column must be there, each row must have the header's number of cells, at least one row;
+- a cell that reads NaN (nan, NaN, <NA>, NaT, null) is an error: it is a missing value that some
+  program wrote as text. "None." is a note;
+- an empty reference or dialogue is an error; an empty prediction is a system that wrote nothing:
+  it stays, scores as such, and is counted;
+- rows are put together by id where both files have an id column (`ID_COLUMNS`), else by row.
+  By id, both must have the same ids, each once; by row, the same number of rows.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from medisum_utils.data.transcript import unix_lines
+
+ID_COLUMNS = ("id", "encounter_id")  # in any case
+MISSING_WORDS = frozenset({"nan", "<na>", "nat", "null"})
+MATCHES = ("auto", "id", "row")
+_MAX_CELL_CHARS = 2**31 - 1  # csv's own limit of 131,072 is shorter than a long visit
+_N_NAMED = 5  # ids or rows that an error names before it counts the rest
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A CSV file's cells by column, and the name that errors call it by."""
+
+    name: str
+    columns: dict[str, list[str]]
+
+    @property
+    def n_rows(self) -> int:
+        """How many rows the file has below its header."""
+        return len(next(iter(self.columns.values())))
+
+    def texts(self, names: str | Sequence[str], *, may_be_empty: bool = False) -> list[str]:
+        """Returns a column's cells, of the first of `names` that the file has.
+
+        Raises: ValueError for a column that is absent, a NaN cell, or an empty cell.
+        """
+        names = (names,) if isinstance(names, str) else tuple(names)
+        present = [name for name in names if name in self.columns]
+        if not present:
+            expected = " or ".join(repr(name) for name in names)
+            raise ValueError(
+                f"{self.name}: expected a column {expected}, got {', '.join(self.columns)}"
+            )
+        cells = self.columns[present[0]]
+        check_texts(cells, f"{self.name}, column {present[0]!r}", may_be_empty=may_be_empty)
+        return cells
+
+    def ids(self) -> list[str] | None:
+        """Returns the id column's cells, None where the file has none.
+
+        Raises: ValueError for an empty id or one that stands twice.
+        """
+        for wanted in ID_COLUMNS:
+            for column, cells in self.columns.items():
+                if column.strip().lower() == wanted:
+                    return _checked_ids([cell.strip() for cell in cells], self.name, column)
+        return None
+
+
+def read_table(path: str | os.PathLike) -> Table:
+    """Reads a CSV file whole, its line ends made LF.
+
+    Raises: ValueError for a file that breaks a rule above; OSError for one that cannot be read.
+    """
+    name = Path(path).name
+    try:
+        text = Path(path).read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{name}: expected UTF-8, got a byte that is not at place {error.start}"
+        ) from None
+    csv.field_size_limit(_MAX_CELL_CHARS)
+    try:
+        rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+    except csv.Error as error:
+        raise ValueError(f"{name}: expected CSV, got {error}") from None
+    rows = [[unix_lines(cell) for cell in row] for row in rows if row]
+    if len(rows) < 2:
+        raise ValueError(f"{name}: expected a header and at least one row, got {len(rows)} lines")
+    return Table(name, _by_column(rows[0], rows[1:], name))
+
+
+def _by_column(header: list[str], rows: list[list[str]], name: str) -> dict[str, list[str]]:
+    twice = [column for column, n in Counter(header).items() if n > 1]
+    if twice:
+        raise ValueError(f"{name}: expected each column once, got {_some(twice)} twice")
+    ragged = [number for number, row in enumerate(rows, start=1) if len(row) != len(header)]
+    if ragged:
+        raise ValueError(
+            f"{name}: expected {len(header)} cells in each row, got another number in "
+            f"row {_some(ragged)}"
+        )
+    return {column: [row[i] for row in rows] for i, column in enumerate(header)}
+
+
+def check_texts(texts: Iterable[object], name: str, *, may_be_empty: bool = False) -> None:
+    """Refuses what is not text, NaN written as text, and, unless it may be, the empty text.
+
+    Rows count from 1, below the header.
+    Raises: ValueError that names the rows, never their text.
+    """
+    problems: dict[str, list[int]] = {}
+    for number, text in enumerate(texts, start=1):
+        if not isinstance(text, str):
+            problems.setdefault(type(text).__name__, []).append(number)
+        elif text.strip().lower() in MISSING_WORDS:
+            problems.setdefault("NaN", []).append(number)
+        elif not text.strip() and not may_be_empty:
+            problems.setdefault("an empty cell", []).append(number)
+    for problem, numbers in problems.items():
+        raise ValueError(f"{name}: expected text, got {problem} in row {_some(numbers)}")
+
+
+def row_order(reference: Table, other: Table, match: str = "auto") -> tuple[list[int], str]:
+    """Returns, for each row of `reference`, the row of `other` that belongs to it; and by what.
+
+    `match` is "id", "row", or "auto": by id where both files have ids.
+    Raises: ValueError for files that do not fit together.
+    """
+    if match not in MATCHES:
+        raise ValueError(f"expected match to be one of {', '.join(MATCHES)}, got {match!r}")
+    if match != "row":
+        ids, other_ids = reference.ids(), other.ids()
+        if ids is not None and other_ids is not None:
+            return _order_by_id(ids, other_ids, reference.name, other.name), "id"
+        if match == "id":
+            lacking = reference.name if ids is None else other.name
+            raise ValueError(f"{lacking}: expected a column {' or '.join(ID_COLUMNS)}, got none")
+    if reference.n_rows != other.n_rows:
+        raise ValueError(
+            f"expected as many rows in {other.name} as in {reference.name}, "
+            f"got {other.n_rows} and {reference.n_rows}"
+        )
+    return list(range(reference.n_rows)), "row"
+
+
+def _order_by_id(ids: list[str], other_ids: list[str], name: str, other_name: str) -> list[int]:
+    place = {key: number for number, key in enumerate(other_ids)}
+    missing = [key for key in ids if key not in place]
+    extra = sorted(set(other_ids) - set(ids))
+    if missing or extra:
+        raise ValueError(
+            f"expected the ids of {name} in {other_name}, got {len(other_ids)} rows for "
+            f"{len(ids)}: lacking {_some(missing)}; not in {name}: {_some(extra)}"
+        )
+    return [place[key] for key in ids]
+
+
+def _checked_ids(ids: list[str], name: str, column: str) -> list[str]:
+    empty = [number for number, key in enumerate(ids, start=1) if not key]
+    if empty:
+        raise ValueError(f"{name}, column {column!r}: expected an id, got none in {_some(empty)}")
+    twice = [key for key, n in Counter(ids).items() if n > 1]
+    if twice:
+        raise ValueError(
+            f"{name}, column {column!r}: expected each id once, got more of {_some(twice)} "
+            "(match by row if they name no encounter)"
+        )
+    return ids
+
+
+def _some(items: Sequence[object]) -> str:
+    shown = ", ".join(str(item) for item in items[:_N_NAMED])
+    more = len(items) - _N_NAMED
+    return f"{shown} and {more} more" if more > 0 else shown or "none"

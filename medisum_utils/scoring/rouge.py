@@ -1,0 +1,188 @@
+"""ROUGE per note, exactly the rouge-score package's, and how sure one may be of its mean."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import pairwise
+
+import numpy as np
+from rouge_score import scoring, tokenize
+from scipy import stats
+
+from medisum_utils.scoring.lcs import Bits, lcs_length, lcs_reference_indices, positions
+
+ROUGE_NAMES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
+CONFIDENCE = 0.95
+N_RESAMPLES = 9999  # scipy's default
+ROUNDING = 1e-12  # scores are in 0 to 1
+
+Tokens = list[str]
+Tokenizer = Callable[[str], Tokens]
+
+
+def rouge_scores(
+    references: Sequence[str], predictions: Sequence[str], stemmer: bool = False
+) -> dict[str, list[float]]:
+    """Returns the F1 of each note by ROUGE name, in 0 to 1.
+
+    `references[i]` and `predictions[i]` belong together; each list of the result is as long as
+    they are. A text without a letter or digit scores 0. ROUGE-Lsum takes one sentence a line.
+    The values are those of `rouge_score.rouge_scorer.RougeScorer`, bit for bit.
+
+    Raises: ValueError for lists of different lengths; TypeError for what is not text.
+    Source: rouge-score 0.1.2.
+    """
+    if len(references) != len(predictions):
+        raise ValueError(
+            f"expected one prediction per reference, got {len(references)} references "
+            f"and {len(predictions)} predictions"
+        )
+    tokenizer = _tokenizer(stemmer)
+    scores: dict[str, list[float]] = {name: [] for name in ROUGE_NAMES}
+    for reference, prediction in zip(references, predictions, strict=True):
+        for name, f1 in _note_scores(reference, prediction, tokenizer).items():
+            scores[name].append(f1)
+    return scores
+
+
+def _tokenizer(stemmer: bool) -> Tokenizer:
+    if not stemmer:
+        return partial(tokenize.tokenize, stemmer=None)
+    from nltk.stem.porter import PorterStemmer  # a second to import, and rarely wanted
+
+    return partial(tokenize.tokenize, stemmer=PorterStemmer())
+
+
+def _note_scores(reference: str, prediction: str, tokenizer: Tokenizer) -> dict[str, float]:
+    # Tokens never span lines, so the lines' tokens in a row are the text's tokens.
+    reference_lines = _lines(reference, tokenizer)
+    prediction_lines = _lines(prediction, tokenizer)
+    reference_tokens = [token for line in reference_lines for token in line]
+    prediction_tokens = [token for line in prediction_lines for token in line]
+    n_both = len(reference_tokens), len(prediction_tokens)
+    longest = lcs_length(reference_tokens, positions(prediction_tokens), n_both[1])
+    return {
+        "rouge1": _overlap_f1(Counter(reference_tokens), Counter(prediction_tokens)),
+        "rouge2": _overlap_f1(
+            Counter(pairwise(reference_tokens)), Counter(pairwise(prediction_tokens))
+        ),
+        "rougeL": _f1(longest, *n_both),
+        "rougeLsum": _f1(_summary_hits(reference_lines, prediction_lines), *n_both),
+    }
+
+
+def _lines(text: str, tokenizer: Tokenizer) -> list[Tokens]:
+    if not isinstance(text, str):
+        raise TypeError(f"expected a note as text, got {type(text).__name__}")
+    return [tokens for line in text.split("\n") if (tokens := tokenizer(line))]
+
+
+def _overlap_f1(reference: Counter, prediction: Counter) -> float:
+    return _f1((reference & prediction).total(), reference.total(), prediction.total())
+
+
+def _f1(n_hits: int, n_reference: int, n_prediction: int) -> float:
+    """The package's own order of operations, so that the last bit agrees too."""
+    return scoring.fmeasure(n_hits / max(n_prediction, 1), n_hits / max(n_reference, 1))
+
+
+def _summary_hits(reference_lines: list[Tokens], prediction_lines: list[Tokens]) -> int:
+    """Counts the tokens of the union LCS, each no more often than both sides have it."""
+    candidates = [(positions(line), len(line)) for line in prediction_lines]
+    left = Counter(token for line in reference_lines for token in line) & Counter(
+        token for line in prediction_lines for token in line
+    )
+    n_hits = 0
+    for line in reference_lines:
+        for index in _union(line, candidates):
+            if left[line[index]] > 0:
+                left[line[index]] -= 1
+                n_hits += 1
+    return n_hits
+
+
+def _union(line: Tokens, candidates: list[tuple[Bits, int]]) -> set[int]:
+    words = set(line)
+    return {
+        index
+        for candidate, n_tokens in candidates
+        if not words.isdisjoint(candidate)
+        for index in lcs_reference_indices(line, candidate, n_tokens)
+    }
+
+
+def interval(values: Sequence[float], seed: int = 0) -> dict[str, float | None]:
+    """Returns the mean of `values` with its 95% bootstrap interval: mean, low, high.
+
+    The unit is that of `values`. BCa bootstrap over the values, 9,999 resamples, seeded.
+    One value has no interval: low and high are None. Values that are all equal, to within
+    rounding, have the interval of no width at their mean.
+
+    Raises: ValueError for no values, or for one that is not finite.
+    Source: scipy.stats.bootstrap; Efron 1987, Better bootstrap confidence intervals.
+    """
+    sample = _finite(values)
+    mean = float(sample.mean())
+    if sample.size == 1:
+        return {"mean": mean, "low": None, "high": None}
+    if np.ptp(sample) <= ROUNDING:
+        return {"mean": mean, "low": mean, "high": mean}
+    bounds = stats.bootstrap(
+        (sample,),
+        np.mean,
+        confidence_level=CONFIDENCE,
+        n_resamples=N_RESAMPLES,
+        batch=1000,  # bounds memory where there are many notes
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    if not (math.isfinite(bounds.low) and math.isfinite(bounds.high)):
+        raise ValueError(f"no interval could be computed for these {sample.size} values")
+    return {"mean": mean, "low": float(bounds.low), "high": float(bounds.high)}
+
+
+def paired_difference(
+    a: Sequence[float], b: Sequence[float], seed: int = 0
+) -> dict[str, float | None]:
+    """Returns the mean of a - b over the same encounters with interval and p: mean, low, high, p.
+
+    The interval is `interval` of the differences. p is two-sided, of the paired permutation
+    test on the mean difference (a and b change places within encounters): exact where 2^n is
+    at most 9,999, else 9,999 seeded permutations, never 0. One pair, or no difference in any
+    pair to within rounding, gives p = 1.
+
+    Raises: ValueError for different lengths, no values, or one that is not finite.
+    Source: scipy.stats.permutation_test, permutation_type="samples".
+    """
+    if len(a) != len(b):
+        raise ValueError(f"expected pairs, got {len(a)} values and {len(b)} values")
+    difference = _finite(a) - _finite(b)
+    result = interval(difference.tolist(), seed)
+    return {**result, "p": _permutation_p(difference, seed)}
+
+
+def _permutation_p(difference: np.ndarray, seed: int) -> float:
+    if difference.size == 1 or np.abs(difference).max() <= ROUNDING:
+        return 1.0
+    test = stats.permutation_test(
+        (difference,),  # of one sample, "samples" permutes the signs
+        np.mean,
+        permutation_type="samples",
+        n_resamples=N_RESAMPLES,
+        vectorized=True,
+        batch=1000,
+        rng=np.random.default_rng(seed),
+    )
+    return float(test.pvalue)
+
+
+def _finite(values: Sequence[float]) -> np.ndarray:
+    sample = np.asarray(values, dtype=float)
+    if sample.ndim != 1 or sample.size == 0:
+        raise ValueError(f"expected a list of at least one value, got shape {sample.shape}")
+    n_bad = int((~np.isfinite(sample)).sum())
+    if n_bad:
+        raise ValueError(f"expected finite values, got {n_bad} of {sample.size} that are not")
+    return sample

@@ -1,0 +1,117 @@
+"""Corpus files come from a mirror or a download, and are held against their digests."""
+
+import hashlib
+import http.server
+import threading
+import zipfile
+from functools import partial
+from pathlib import Path
+
+import pandas
+import pytest
+
+from medisum_utils.data.corpora_fetch import corpora_sources, corpus_files, xml_digest
+
+CONTENT = b"made up\n"
+
+
+# Fetching
+
+
+def source_row(path: str, sha256: str, url: str, digest_of: str = "file") -> pandas.DataFrame:
+    row = {"corpus": "c", "repository": "owner/name", "commit": "0" * 40, "path": path}
+    return pandas.DataFrame([row | {"digest_of": digest_of, "sha256": sha256, "url": url}])
+
+
+@pytest.fixture
+def table() -> pandas.DataFrame:
+    return source_row("a/b.csv", hashlib.sha256(CONTENT).hexdigest(), "http://127.0.0.1:9/b.csv")
+
+
+def test_a_mirror_is_read_in_upstream_layout(table, tmp_path, monkeypatch):
+    monkeypatch.setenv("MEDISUM_CORPORA", str(tmp_path))
+    place = tmp_path / "owner" / "name" / "a" / "b.csv"
+    with pytest.raises(FileNotFoundError) as caught:
+        corpus_files("c", table)
+    for needed in ("http://127.0.0.1:9/b.csv", "owner/name/a/b.csv", "MEDISUM_CORPORA"):
+        assert needed in str(caught.value)
+    place.parent.mkdir(parents=True)
+    place.write_bytes(CONTENT)
+    assert corpus_files("c", table) == {"a/b.csv": place}
+    place.write_bytes(CONTENT + b"x")
+    with pytest.raises(ValueError, match="with SHA-256"):
+        corpus_files("c", table)
+    assert place.read_bytes() == CONTENT + b"x"
+    with pytest.raises(ValueError, match="one of the corpora c, got 'd'"):
+        corpus_files("d", table)
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    """The address of a real HTTP server over `tmp_path`/served."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+    handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
+    monkeypatch.delenv("MEDISUM_CORPORA", raising=False)
+    monkeypatch.setenv("MEDISUM_HOME", str(tmp_path))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        yield folder, f"http://127.0.0.1:{running.server_port}"
+        running.shutdown()
+        thread.join()
+
+
+def test_a_download_is_checked_and_kept(server, table, tmp_path):
+    folder, address = server
+    table["url"] = f"{address}/b.csv"
+    with pytest.raises(ConnectionError, match="MEDISUM_CORPORA names"):
+        corpus_files("c", table)
+    (folder / "b.csv").write_bytes(b"something else")
+    with pytest.raises(ValueError, match="hash"):
+        corpus_files("c", table)
+    (folder / "b.csv").write_bytes(CONTENT)
+    files = corpus_files("c", table)
+    assert files == {"a/b.csv": tmp_path / "data" / "raw" / "owner" / "name" / "a" / "b.csv"}
+    (folder / "b.csv").unlink()
+    assert corpus_files("c", table)["a/b.csv"].read_bytes() == CONTENT
+
+
+def write_zip(path: Path, members: dict[str, str], compression: int) -> Path:
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return path
+
+
+def test_a_zip_is_known_by_its_xml_not_by_its_compression(server):
+    folder, address = server
+    members = {"r/b.xml": "<b/>", "r/a.xml": "<a/>", "r/readme.txt": "hello"}
+    packed = write_zip(folder / "c.zip", members, zipfile.ZIP_DEFLATED)
+    other = {"s/a.xml": "<a/>", "s/b.xml": "<b/>"}
+    stored = write_zip(folder / "d.zip", other, zipfile.ZIP_STORED)
+    changed = write_zip(folder / "e.zip", other | {"s/b.xml": "<c/>"}, zipfile.ZIP_STORED)
+    assert xml_digest(packed) == xml_digest(stored) != xml_digest(changed)
+    digest = xml_digest(stored)
+    assert corpus_files("c", source_row("c.zip", digest, f"{address}/c.zip", "zip of xml"))
+    with pytest.raises(ValueError, match="of the zip of xml"):
+        corpus_files("c", source_row("e.zip", digest, f"{address}/e.zip", "zip of xml"))
+    (folder / "f.zip").write_bytes(b"no zip")
+    with pytest.raises(ValueError, match="expected a zip archive"):
+        corpus_files("c", source_row("f.zip", digest, f"{address}/f.zip", "zip of xml"))
+
+
+def test_every_source_is_pinned():
+    table = corpora_sources()
+    assert table["commit"].str.fullmatch(r"[0-9a-f]{40}").all()
+    assert table["sha256"].str.fullmatch(r"[0-9a-f]{64}").all()
+    assert not table.duplicated(["repository", "path"]).any()
+    assert dict(table.groupby("corpus").size()) == {
+        "aci-bench": 5,
+        "medquad": 1,
+        "mts-dialog": 4,
+        "primock57": 3 * 57,
+    }
+    for row in table.to_dict("records"):
+        assert row["commit"] in row["url"]

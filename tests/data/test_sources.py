@@ -1,0 +1,213 @@
+"""Sources: which splits a profile gets, and under which headers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from medisum_utils.data import sources
+from medisum_utils.data.grouping import PATIENT
+from medisum_utils.data.splits import LeakError, check_leaks
+from medisum_utils.notes.headers import soap_of_headers
+from medisum_utils.synthesis.augmented import EXCHANGED
+
+SIZES = {"train": 6, "valid": 2, "test": 3, "test_unseen": 2}
+SHARES = {"train": 0.6, "valid": 0.2, "test": 0.2}
+
+
+def load(source: str, **more: float) -> sources.Splits:
+    return sources.load_source(source, seed=3, sizes=SIZES, own_shares=SHARES, **more)
+
+
+def test_generated_splits_have_their_sizes_and_share_nothing() -> None:
+    splits = load("synthetic")
+    assert {name: len(encounters) for name, encounters in splits.items()} == SIZES
+    assert all(one.split == name for name, part in splits.items() for one in part)
+    check_leaks(splits)
+
+
+def test_more_training_encounters_leave_the_tests_as_they_are() -> None:
+    more = sources.synthetic({**SIZES, "train": 9}, seed=3)
+    fewer = load("synthetic")
+    assert more["train"][:6] == fewer["train"]
+    assert more["test"] == fewer["test"]
+
+
+@pytest.mark.parametrize("sizes", [{**SIZES, "test": 0}, {"train": 3}])
+def test_a_split_without_encounters_is_refused(sizes: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="at least 1 encounter"):
+        sources.synthetic(sizes, seed=0)
+
+
+def test_an_unknown_source_names_the_known_ones() -> None:
+    with pytest.raises(ValueError, match=r"aci-bench\+mts-dialog, or a path.*got 'mimic'"):
+        load("mimic")
+
+
+@pytest.fixture
+def own_file(project: Path) -> Path:
+    lines = [
+        {
+            "dialogue": f"Doctor: Visit {i} is about what?\nPatient: Pain number {i}.",
+            "note": f"N {i}",
+        }
+        for i in range(20)
+    ]
+    path = project / "mine.jsonl"
+    path.write_text("\n".join(map(json.dumps, lines)))
+    return path
+
+
+def test_own_data_is_parted_and_labelled_and_found_below_the_root(own_file: Path) -> None:
+    splits = load("mine.jsonl")
+    assert {name: len(part) for name, part in splits.items()} == {
+        "train": 12,
+        "valid": 4,
+        "test": 4,
+    }
+    assert all(one.split == name for name, part in splits.items() for one in part)
+    assert sources.source_files("mine.jsonl") == [own_file]
+
+
+def test_own_data_that_is_one_visit_again_and_again_is_refused(own_file: Path) -> None:
+    twice = own_file.read_text().splitlines()[0]
+    own_file.write_text("\n".join([twice] * 20))
+    with pytest.raises(ValueError, match="expected at least 3 groups of encounters"):
+        load("mine.jsonl")
+
+
+def test_visits_of_one_patient_stand_in_one_split(own_file: Path) -> None:
+    lines = [json.loads(line) for line in own_file.read_text().splitlines()]
+    own_file.write_text(
+        "\n".join(json.dumps(line | {"patient": i // 3}) for i, line in enumerate(lines))
+    )
+    splits = load("mine.jsonl")
+    patients = [{one.meta[PATIENT] for one in part} for part in splits.values()]
+    assert sum(map(len, patients)) == len(set.union(*patients)) == 7
+    check_leaks(splits)
+
+
+def test_templated_visits_are_parted_at_a_higher_near_duplicate(own_file: Path) -> None:
+    form = " ".join(f"question{i}" for i in range(40))
+    lines = [{"dialogue": f"Doctor: {form} answer{i}", "note": f"N {i}"} for i in range(20)]
+    own_file.write_text("\n".join(map(json.dumps, lines)))
+    with pytest.raises(ValueError, match=r"set 01_data.near_duplicate \(now 0.5\) to 0.95: "):
+        load("mine.jsonl")
+    splits = load("mine.jsonl", near_duplicate=1.0)
+    assert [len(part) for part in splits.values()] == [12, 4, 4]
+    check_leaks(splits, 1.0)
+    with pytest.raises(LeakError):
+        check_leaks(splits)
+
+
+def test_own_data_takes_nothing_that_is_meant_for_generated_data(own_file: Path) -> None:
+    splits = load("mine.jsonl", exchanged_share=0.3)
+    assert splits == load("mine.jsonl")
+    assert {one.source for part in splits.values() for one in part} == {"own"}
+
+
+def test_exchanged_names_are_for_generated_training_alone() -> None:
+    exchanged, plain = load("synthetic", exchanged_share=0.5), load("synthetic")
+    assert any(EXCHANGED in one.meta for one in exchanged.pop("train"))
+    assert exchanged == {name: part for name, part in plain.items() if name != "train"}
+
+
+@pytest.mark.corpus
+def test_a_corpus_takes_nothing_that_is_meant_for_generated_data(corpora: Path) -> None:
+    splits = load("aci-bench", exchanged_share=0.3, near_duplicate=1.0)
+    assert {one.source for part in splits.values() for one in part} == {"aci-bench"}
+    assert {n: len(part) for n, part in splits.items()} == sources.official_counts("aci-bench")
+
+
+@pytest.mark.parametrize("call", [load, sources.source_files])
+def test_an_own_file_that_is_not_there_says_where_it_was_looked_for(
+    project: Path, call: Callable[[str], object]
+) -> None:
+    with pytest.raises(FileNotFoundError, match="01_data.source names") as caught:
+        call("data/raw/visits.csv")
+    assert f"{project / 'data/raw/visits.csv'}," in str(caught.value)
+    assert "before 01_data" not in str(caught.value)
+    (project / "folder.jsonl").mkdir()
+    with pytest.raises(FileNotFoundError, match="got a folder"):
+        call("folder.jsonl")
+    with pytest.raises(ValueError, match="got 'mimic'"):
+        call("mimic")
+
+
+@pytest.mark.parametrize(
+    ("source", "is_own", "is_generated"),
+    [
+        ("synthetic", False, True),
+        ("mts-dialog", False, False),
+        ("aci-bench+mts-dialog", False, False),
+        ("visits.csv", True, False),
+        ("/data/Visits.JSONL", True, False),
+        ("synthetic.csv", True, False),
+    ],
+)
+def test_only_generated_text_may_be_shown(source: str, is_own: bool, is_generated: bool) -> None:
+    assert (sources.is_own(source), sources.is_generated(source)) == (is_own, is_generated)
+    assert sources.may_show_text(source) == is_generated
+
+
+def test_a_corpus_is_at_hand_only_with_all_its_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEDISUM_CORPORA", str(tmp_path))
+    assert not sources.is_at_hand("mts-dialog")
+    rows = sources.corpora_sources()
+    rows = rows[rows["corpus"] == "mts-dialog"]
+    for repository, path in rows[["repository", "path"]].itertuples(index=False):
+        place = tmp_path / repository / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        assert not sources.is_at_hand("mts-dialog")
+        place.touch()
+    assert sources.is_at_hand("mts-dialog")
+    with pytest.raises(ValueError, match="got 'mimic'"):
+        sources.is_at_hand("mimic")
+
+
+@pytest.mark.corpus
+def test_mts_notes_stand_under_soap_headers_with_their_text_untouched(corpora: Path) -> None:
+    from medisum_utils.data.corpora import load_mts_dialog
+
+    original, splits = load_mts_dialog(), load("mts-dialog")
+    assert sources.official_counts("mts-dialog") == {n: len(p) for n, p in splits.items()} | {
+        "train": 1201
+    }
+    counts = {name: len(part) for name, part in splits.items()}
+    assert counts == {"train": 1181, "valid": 100, "test1": 200, "test2": 200}
+    soap = soap_of_headers("mts-dialog")
+    for name, part in splits.items():
+        for one, before in zip(part, original[name], strict=True):
+            (section,), (theirs,) = one.note, before.note
+            assert section.text == theirs.text
+            assert one.meta[sources.CORPUS_HEADER] == theirs.header
+            assert section.soap == soap[theirs.header]
+            assert section.header.lower() == section.soap
+            assert one.turns == before.turns
+
+
+@pytest.mark.corpus
+@pytest.mark.slow
+def test_joined_corpora_keep_every_official_test_whole_and_apart(corpora: Path) -> None:
+    splits = load("aci-bench+mts-dialog")
+    counts = {name: len(part) for name, part in splits.items()}
+    assert counts.pop("train") == 67 + 1181
+    assert counts == {
+        "valid": 120,
+        "aci_test1": 40,
+        "aci_test2": 40,
+        "aci_test3": 40,
+        "mts_test1": 200,
+        "mts_test2": 200,
+    }
+    assert all(one.split == name for name, part in splits.items() for one in part)
+    assert sources.official_counts("aci-bench+mts-dialog") == {**counts, "train": 67 + 1201}
+
+
+def test_generated_and_own_data_have_no_official_counts() -> None:
+    assert sources.official_counts("synthetic") == sources.official_counts("mine.csv") == {}

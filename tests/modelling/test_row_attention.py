@@ -1,0 +1,84 @@
+"""Prompts read row by row give the attention that the mask of the whole batch gives."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import small_model
+import torch
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+from medisum_utils.modelling import row_attention
+from medisum_utils.modelling.generation import generate_notes
+from medisum_utils.modelling.model import load_base, load_tokenizer
+from medisum_utils.modelling.prompt import Renderer
+
+MODULE = SimpleNamespace(num_key_value_groups=2, is_causal=True, training=False)
+N, N_KEYS = 9, 14  # prompt tokens, and keys: a cache with room for the note
+PADDING = (0, 3, 8)
+
+
+@pytest.fixture
+def batch() -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(3)
+    heads = {"query": (4, N), "key": (2, N_KEYS), "value": (2, N_KEYS)}
+    states = {
+        name: torch.randn(len(PADDING), *shape, 8, generator=generator)
+        for name, shape in heads.items()
+    }
+    causal = torch.ones(N, N_KEYS, dtype=torch.bool).tril()
+    rows = [causal & (torch.arange(N_KEYS) >= first) for first in PADDING]
+    return {**states, "attention_mask": torch.stack(rows)[:, None]}
+
+
+def test_no_row_is_read_otherwise_than_under_its_mask(batch):
+    ours, _ = row_attention.row_attention(MODULE, **batch, scaling=0.3)
+    theirs, _ = sdpa_attention_forward(MODULE, **batch, scaling=0.3)
+    for row, first in enumerate(PADDING):
+        torch.testing.assert_close(ours[row, first:], theirs[row, first:])
+        assert not ours[row, :first].any()
+
+
+def test_a_single_query_looks_at_what_its_mask_allows(batch):
+    last = {
+        **batch,
+        "query": batch["query"][:, :, -1:],
+        "attention_mask": batch["attention_mask"][:, :, -1:],
+    }
+    ours, _ = row_attention.row_attention(MODULE, **last, scaling=0.3)
+    whole, _ = row_attention.row_attention(MODULE, **batch, scaling=0.3)
+    torch.testing.assert_close(ours[:, 0], whole[:, -1])
+
+
+def test_generating_uses_it_and_leaves_the_model_as_it_was(tmp_path, monkeypatch):
+    base = str(small_model.make_base(tmp_path))
+    model = load_base(base, quantize=False)
+    renderer = Renderer(load_tokenizer(base), small_model.INSTRUCTION)
+    dialogues = [e.dialogue_text for e in small_model.encounters(3)]
+    expected = _without_cache(model, renderer, dialogues)
+    calls = []
+
+    def counted(module, query, *others, **named):
+        calls.append(query.shape[2])
+        return original(module, query, *others, **named)
+
+    original = row_attention.row_attention
+    monkeypatch.setattr(row_attention, "row_attention", counted)
+    notes = generate_notes(model, renderer, dialogues, max_new_tokens=1, batch_size=3)
+    assert max(calls) > 1  # the prompts went through it
+    assert [note.text for note in notes] == expected
+    assert model.config._attn_implementation == "sdpa"
+
+    monkeypatch.setattr(row_attention, "row_attention", None)  # breaks in the middle
+    with pytest.raises(TypeError):
+        generate_notes(model, renderer, dialogues, max_new_tokens=1)
+    assert model.config._attn_implementation == "sdpa"
+
+
+def _without_cache(model, renderer: Renderer, dialogues: list[str]) -> list[str]:
+    """The first token of each note, from the model's own attention to its prompt alone."""
+    with torch.no_grad():
+        prompts = [torch.tensor([renderer.prompt_ids(text)]) for text in dialogues]
+        best = [int(model(prompt).logits[0, -1].argmax()) for prompt in prompts]
+    return [renderer.decode_note([token]) for token in best]

@@ -1,0 +1,158 @@
+"""Where divisions begin and end, by the published conventions and by the clinical ones."""
+
+from __future__ import annotations
+
+import pytest
+
+from medisum_utils.encounter import Encounter, NoteSection
+from medisum_utils.notes.divisions import (
+    ACI_DIVISIONS,
+    ACI_LINE_BREAK,
+    ACI_MISSING,
+    SOAP_DIVISIONS,
+    aci_divisions,
+    soap_divisions,
+)
+
+VISIT = """CHIEF COMPLAINT
+
+Cough.
+
+PAST HISTORY
+
+Medical
+Asthma.
+
+VITALS
+
+Pulse 72.
+
+PHYSICAL EXAM
+
+Wheezes.
+
+RESULTS
+
+X-ray clear.
+
+ASSESSMENT
+
+1. Bronchitis.
+
+PLAN
+
+Rest.
+
+INSTRUCTIONS
+
+Call if worse."""
+
+
+def test_aci_divisions_begin_at_their_first_header_and_lose_nothing():
+    parts = aci_divisions(VISIT)
+    assert tuple(parts) == ACI_DIVISIONS
+    assert "".join(parts.values()).replace(ACI_LINE_BREAK, "\n") == VISIT
+    assert parts["objective_exam"].startswith("PHYSICAL EXAM")
+    assert parts["assessment_and_plan"].endswith("Call if worse.")
+    assert "Pulse" in parts["subjective"]  # the published tagger does not know VITALS
+
+
+def test_aci_divisions_that_are_missing_are_one_word():
+    parts = aci_divisions("A cough for a week.\nPLAN: rest")
+    assert parts["subjective"] == "A cough for a week." + ACI_LINE_BREAK
+    assert parts["objective_exam"] == parts["objective_results"] == ACI_MISSING
+    assert parts["assessment_and_plan"] == "PLAN: rest"
+
+
+def test_aci_divisions_out_of_order_end_where_the_next_begins():
+    parts = aci_divisions("PLAN\nrest\nEXAM\nwell\nPLAN\nagain\nRESULTS\nnone")
+    assert parts["subjective"] == ACI_MISSING
+    assert parts["assessment_and_plan"] == ACI_LINE_BREAK.join(["PLAN", "rest", ""])
+    assert "again" in parts["objective_exam"]  # a division begun before starts nothing
+    assert parts["objective_results"] == ACI_LINE_BREAK.join(["RESULTS", "none"])
+
+
+@pytest.mark.parametrize(
+    ("line", "division"),
+    [
+        ("Physical exam today is normal", "objective_exam"),
+        ("exam", "objective_exam"),
+        ("Exam shows nothing", None),  # needs a colon or a line of its own
+        ("  Assessment  and Plan :", "assessment_and_plan"),
+        ("A/P: rest", "assessment_and_plan"),
+        ("IMPRESSION", "assessment_and_plan"),
+        ("Impression: clear lungs", None),
+        ("VITALS REVIEWED", "objective_exam"),
+        ("Findings: clear", "objective_results"),
+        ("the RESULTS", None),
+    ],
+)
+def test_aci_headers_start_lines(line, division):
+    parts = aci_divisions(f"first line\n{line}\nlast line")
+    begun = {name for name, text in parts.items() if text != ACI_MISSING}
+    assert begun == {"subjective", division} - {None}
+
+
+def test_soap_puts_vitals_in_objective_and_instructions_in_plan():
+    note = soap_divisions(VISIT)
+    parts = note.divisions
+    assert tuple(parts) == SOAP_DIVISIONS
+    assert parts["subjective"] == "Cough.\nMedical\nAsthma."
+    assert parts["objective"] == "Pulse 72.\nWheezes.\nX-ray clear."
+    assert parts["assessment"] == "1. Bronchitis."
+    assert parts["plan"] == "Rest.\nCall if worse."
+    assert parts["assessment_and_plan"] == "1. Bronchitis.\nRest.\nCall if worse."
+    assert note.unknown_headers == ()
+    assert note.has_headers
+    assert not note.combines
+
+
+def test_soap_reads_this_projects_own_notes():
+    sections = tuple(
+        NoteSection(name.capitalize(), name, f"{name} text: here.\nSecond line.")
+        for name in ("subjective", "objective", "assessment", "plan")
+    )
+    encounter = Encounter("1", "own", "test", (), sections)
+    note = soap_divisions(encounter.note_text)
+    for part in sections:
+        assert note.divisions[part.soap] == part.text
+    assert note.unknown_headers == ()
+
+
+@pytest.mark.parametrize("header", ["Plan: ", "plan:", "## Plan\n", "**Plan:** ", "PLAN\n"])
+def test_soap_headers_in_any_dress(header):
+    note = soap_divisions(f"Subjective: tired\n{header}sleep more")
+    assert note.divisions["subjective"] == "tired"
+    assert note.divisions["plan"] == "sleep more"
+
+
+def test_soap_reports_unknown_headers_and_keeps_their_text():
+    note = soap_divisions("SUBJECTIVE\ntired\nPROGNOSIS\ngood\nMiscellany:\nother\nPLAN\nsleep")
+    assert note.unknown_headers == ("PROGNOSIS", "Miscellany")
+    assert note.divisions["subjective"] == "tired\nPROGNOSIS\ngood\nMiscellany:\nother"
+
+
+def test_soap_does_not_take_items_for_headers():
+    note = soap_divisions("Plan:\nLabs: repeat in a week\nSkin: moisturize\nMedications: none new")
+    assert note.divisions["objective"] == note.divisions["subjective"] == ""
+    assert note.divisions["plan"].count("\n") == 2
+    assert note.unknown_headers == ()
+
+
+def test_soap_takes_a_radiologists_impression_for_a_result():
+    note = soap_divisions("RESULTS\nX-ray done.\nImpression: clear\nIMPRESSION\nBronchitis")
+    assert note.divisions["objective"] == "X-ray done.\nImpression: clear"
+    assert note.divisions["assessment"] == "Bronchitis"
+
+
+def test_soap_keeps_apart_only_what_the_note_keeps_apart():
+    note = soap_divisions("Subjective: tired\nAssessment and Plan:\nAnemia. Iron daily.")
+    assert note.combines
+    assert note.divisions["assessment"] == note.divisions["plan"] == ""
+    assert note.divisions["assessment_and_plan"] == "Anemia. Iron daily."
+
+
+def test_a_text_without_headers_is_subjective_and_says_so():
+    note = soap_divisions("so how are you\ni have been tired")
+    assert note.divisions["subjective"] == "so how are you\ni have been tired"
+    assert not note.has_headers

@@ -1,0 +1,347 @@
+"""Trials differ in what they say they change, and in nothing else."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+
+import jsonschema
+import pytest
+import small_model
+import torch
+from typer.testing import CliRunner
+
+from medisum_utils.__main__ import app
+from medisum_utils.modelling import training
+from medisum_utils.modelling.model import load_tokenizer
+from medisum_utils.modelling.prompt import Renderer
+from medisum_utils.pretraining import ablation
+from medisum_utils.pretraining.ablation import (
+    TRIALS,
+    Trial,
+    _batches,
+    _padded,
+    _trainable,
+    write_ablation,
+)
+from medisum_utils.pretraining.ablation_record import (
+    ABLATION,
+    SCHEMA_FILE,
+    ablation_table,
+    described,
+    read_ablation,
+    write_groups,
+)
+from medisum_utils.runs import profiles
+from medisum_utils.synthesis.encounters import generate
+
+ROOT = Path(__file__).resolve().parents[2]
+SCHEMA = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
+RUN = SCHEMA["properties"]["groups"]["items"]["properties"]["trials"]["items"]["properties"]["runs"]
+SCHEMA_SCORES = RUN["items"]["properties"]["scores"]["required"]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory) -> str:
+    return str(small_model.make_base(tmp_path_factory.mktemp("base")))
+
+
+def examples(base: str, n: int) -> list:
+    renderer = Renderer(load_tokenizer(base), ablation.INSTRUCTION)
+    return [renderer.example(e) for e in generate(n, seed=2, split="train")]
+
+
+def test_every_trial_changes_the_default_in_its_own_way() -> None:
+    default = asdict(TRIALS[0])
+    assert default == asdict(Trial(TRIALS[0].change))
+    changes = [
+        {key: value for key, value in asdict(trial).items() if value != default[key]}
+        for trial in TRIALS
+    ]
+    assert changes[0] == {}
+    settings = [json.dumps({k: v for k, v in c.items() if k != "change"}) for c in changes]
+    assert len(set(settings)) == len(TRIALS)
+    assert all(len(c) <= 3 for c in changes)  # the words, the setting, its learning rate
+
+
+def test_the_default_is_that_of_the_profile_tiny() -> None:
+    content = profiles.load_profile(profiles.find_profile("tiny")[1])
+    data, training = content["01_data"], content["03_qlora_train"]
+    default = TRIALS[0]
+    assert (default.n_train, default.exchanged_share) == (data["n_train"], data["exchanged_share"])
+    assert default.batch_size == training["batch_size"]
+    assert default.learning_rate == training["learning_rate"]
+    assert default.rank * ablation.ALPHA_PER_RANK == training["lora_alpha"]
+    assert default.n_epochs == training.get("n_epochs", 1.0)
+
+
+def test_each_example_comes_once_before_any_comes_again() -> None:
+    batches = list(_batches(list(range(12)), 3, 8, seed=1))
+    assert Counter(x for batch in batches[:4] for x in batch) == Counter(range(12))
+    assert Counter(x for batch in batches[4:] for x in batch) == Counter(range(12))
+    assert batches[:4] != batches[4:]
+
+
+def test_labels_are_the_notes_and_nothing_else(base: str) -> None:
+    assert ablation.IGNORED == training.IGNORED == torch.nn.CrossEntropyLoss().ignore_index
+    batch = examples(base, 3)
+    ids, labels = _padded(batch)
+    for row, example in enumerate(batch):
+        supervised = labels[row] != ablation.IGNORED
+        assert int(supervised.sum()) == example.n_completion_tokens
+        assert torch.equal(labels[row][supervised], ids[row][supervised])
+        assert tuple(ids[row][: len(example.input_ids)].tolist()) == example.input_ids
+
+
+def test_an_adapter_leaves_the_base_alone_and_full_training_does_not(base: str) -> None:
+    from transformers import LlamaForCausalLM
+
+    def trained(full: bool) -> set[str]:
+        model = LlamaForCausalLM.from_pretrained(base, dtype=torch.float32)
+        model = _trainable(model, Trial("", full=full, rank=4))
+        return {name for name, weight in model.named_parameters() if weight.requires_grad}
+
+    assert all("lora_" in name for name in trained(False))
+    assert not any("lora_" in name for name in trained(True))
+    assert any("embed_tokens" in name for name in trained(True))
+
+
+@pytest.mark.slow
+def test_trials_are_scored_with_every_seed_and_written_one_by_one(
+    base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ablation, "LONGEST_NOTE", 24)
+    small = {"n_train": 6, "rank": 4, "batch_size": 2}
+    trials = [Trial("none", **small), Trial("two passes", **small, n_epochs=2)]
+    with_settings = {"n_valid": 2, "seeds": (3, 4), "device": "cpu"}
+    path = write_ablation(tmp_path / "a.json", base, trials, **with_settings)
+    jsonschema.validate(json.loads(path.read_text()), SCHEMA)
+    (group,) = read_ablation(path)
+    assert group["validation"] == {"split": "valid", "seed": ablation.VALID_SEED, "n": 2}
+    assert [[run["seed"] for run in trial["runs"]] for trial in group["trials"]] == [[3, 4]] * 2
+    assert [trial["runs"][0]["n_steps"] for trial in group["trials"]] == [3, 6]
+    assert list(ablation_table(group)["steps"]) == [3, 6]
+    again = write_ablation(tmp_path / "b.json", base, trials[:1], **with_settings)
+    first, same = (read_ablation(p)[0]["trials"][0]["runs"] for p in (path, again))
+    assert [run["loss"] for run in first] == [run["loss"] for run in same]
+    assert first[0]["loss"] != first[1]["loss"]  # other encounters, other weights
+
+
+def fake_run(trial: Trial, base: str, *, n_valid: int, seed: int, device: str) -> dict:
+    """A run in the file's form that trains nothing; its scores follow from the seed."""
+    scores = dict.fromkeys(SCHEMA_SCORES, seed / 100)
+    return {
+        "seed": seed,
+        "n_steps": trial.n_train // trial.batch_size,
+        "loss": 0.1,
+        "seconds": 1.0,
+        "machine": device,
+        "scores": scores,
+    }
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """Which runs were made, with nothing trained."""
+    made = []
+
+    def run(trial: Trial, base: str, **options) -> dict:
+        made.append((trial.change, options["seed"]))
+        return fake_run(trial, base, **options)
+
+    monkeypatch.setattr(ablation, "run_trial", run)
+    return made
+
+
+def test_trials_go_on_where_they_were_killed(base: str, tmp_path: Path, counted: list) -> None:
+    path, options = tmp_path / "a.json", {"n_valid": 5, "device": "cpu"}
+    write_ablation(path, base, TRIALS[:1], seeds=(17, 18), **options)
+    write_ablation(path, base, TRIALS[:2], seeds=(17, 18, 19), **options)
+    names = [trial.change for trial in TRIALS[:2]]
+    assert counted == [(names[0], 17), (names[0], 18), (names[0], 19)] + [
+        (names[1], seed) for seed in (17, 18, 19)
+    ]
+    (group,) = read_ablation(path)
+    assert [len(trial["runs"]) for trial in group["trials"]] == [3, 3]
+    jsonschema.validate(json.loads(path.read_text()), SCHEMA)
+
+
+def test_trials_of_another_base_or_other_encounters_are_not_added_to(
+    base: str, tmp_path: Path, counted: list
+) -> None:
+    path = tmp_path / "a.json"
+    write_ablation(path, base, TRIALS[:1], seeds=(17,), n_valid=5, device="cpu")
+    with pytest.raises(ValueError, match="'n': 6.*'n': 5"):
+        write_ablation(path, base, TRIALS[:1], seeds=(18,), n_valid=6, device="cpu")
+    content = json.loads(path.read_text())
+    content["groups"][0]["base_sha256"] = "0" * 64
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="base_sha256"):
+        write_ablation(path, base, TRIALS[:1], seeds=(18,), n_valid=5, device="cpu")
+    assert len(counted) == 1
+
+
+@pytest.mark.parametrize("seed", [17, 18])
+def test_every_trial_is_scored_on_the_same_validation_encounters(
+    base: str, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn, scored = [], []
+
+    def recorded(n: int, *, seed: int, split: str):
+        drawn.append((n, seed, split))
+        return generate(n, seed=seed, split=split)
+
+    def scores(model, renderer, encounters) -> dict:
+        scored.extend(one.id for one in encounters)
+        return {}
+
+    monkeypatch.setattr(ablation, "generate", recorded)
+    monkeypatch.setattr(ablation, "_scores", scores)
+    monkeypatch.setattr(ablation, "_train", lambda *_: [0.5])
+    trial = Trial("", n_train=4, rank=4, full=True)
+    ablation.run_trial(trial, base, n_valid=3, seed=seed, device="cpu")
+    assert drawn == [(4, seed, "train"), (3, ablation.VALID_SEED, "valid")]
+    assert scored == [f"valid-{ablation.VALID_SEED}-{number:06d}" for number in range(3)]
+
+
+def test_the_validation_encounters_are_those_of_no_profile() -> None:
+    names = [path.stem for path in (ROOT / "notebooks" / "profiles").glob("*.yaml")]
+    contents = [profiles.load_profile(profiles.find_profile(name)[1]) for name in names]
+    seeds = {steps.get("01_data", {}).get("seed", 17) for steps in contents}
+    assert ablation.VALID_SEED not in seeds | set(ablation.SEEDS)
+
+
+# --- the file ------------------------------------------------------------------------------------
+
+
+EARLIER = Trial("none: the default", n_train=720, batch_size=2)
+
+
+def group_with(scores: list[float]) -> dict:
+    runs = [fake_run(EARLIER, "", n_valid=2, seed=17 + i, device="cpu") for i in range(len(scores))]
+    for run, score in zip(runs, scores, strict=True):
+        run["scores"]["facts_f1"] = score
+    validation = {"split": "valid", "seed": ablation.VALID_SEED, "n": 2}
+    trials = [{**asdict(EARLIER), "runs": runs}]
+    return {"title": "b", "base_sha256": "0" * 64, "validation": validation, "trials": trials}
+
+
+def test_the_table_shows_mean_and_spread_of_the_seeds() -> None:
+    table = ablation_table(group_with([0.9, 0.8, 0.95]))
+    assert list(table.index) == [EARLIER.change]
+    row = table.iloc[0]
+    assert row["fact F1"] == "0.883<br><small>0.800 to 0.950</small>"
+    assert (row["examples"], row["examples a step"], row["steps"]) == (720, 2, 360)
+    assert (row["rank"], row["seeds"]) == (16, 3)
+    assert ablation_table(group_with([0.9])).iloc[0]["fact F1"] == "0.900"
+
+
+def test_a_group_says_what_its_scores_are_of() -> None:
+    said = described(group_with([0.9, 0.8]))
+    assert "Validation: 2 encounters of `valid`" in said
+    assert f"seed {ablation.VALID_SEED}" in said
+    assert "not 04's" in said
+    assert "seeds 17, 18," in said
+
+
+def test_written_groups_are_read_back(tmp_path: Path) -> None:
+    path = write_groups(tmp_path / "a.json", [group_with([0.9]), group_with([0.8])])
+    jsonschema.validate(json.loads(path.read_text()), SCHEMA)
+    assert read_ablation(path) == [group_with([0.9]), group_with([0.8])]
+
+
+OLD_FORM = {"groups": [{"title": "b", "trials": [{"splits": {"test": {}, "test_unseen": {}}}]}]}
+
+
+def test_trials_that_looked_at_the_tests_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "ablation.json"
+    path.write_text(json.dumps(OLD_FORM))
+    with pytest.raises(ValueError, match=r"expected trials in form 2.*got form 1.*ablate"):
+        read_ablation(path)
+    group = group_with([0.9])
+    group["validation"]["split"] = "test"
+    write_groups(path, [group])
+    with pytest.raises(ValueError, match=r"scores on valid, got \['test'\]"):
+        read_ablation(path)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(json.loads(path.read_text()), SCHEMA)
+
+
+@pytest.mark.parametrize("text", ["", "[", "[]", "3"])
+def test_what_is_no_file_of_trials_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "ablation.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"ablation\.json: expected"):
+        read_ablation(path)
+
+
+def test_the_shipped_trials_have_the_form_that_00_shows() -> None:
+    path = ROOT / "models" / "medisum-tiny-base" / ABLATION
+    content = json.loads(path.read_text(encoding="utf-8"))
+    jsonschema.validate(content, SCHEMA)
+    for group in read_ablation(path):
+        described(group)
+        ablation_table(group)
+
+
+# --- the command ---------------------------------------------------------------------------------
+
+
+def test_seeds_are_numbers_parted_by_commas() -> None:
+    assert ablation.parse_seeds("17, 18,19") == (17, 18, 19)
+    for wrong in ("", "17,", "17;18", "seventeen", "17,17", "-1"):
+        with pytest.raises(ValueError, match="seeds parted by commas"):
+            ablation.parse_seeds(wrong)
+
+
+def test_both_commands_run_the_same(base: str, tmp_path: Path, counted: list) -> None:
+    options = ["--base", base, "--seeds", "3,4", "--n", "2", "--device", "cpu", "--out"]
+    ablation.main([*options, str(tmp_path / "a.json")])
+    result = CliRunner().invoke(app, ["ablate", *options, str(tmp_path / "b.json")])
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "a.json").read_text() == (tmp_path / "b.json").read_text()
+    assert counted == [(trial.change, seed) for trial in TRIALS for seed in (3, 4)] * 2
+    wrong = CliRunner().invoke(app, ["ablate", "--base", base, "--out", "c.json", "--seeds", "x"])
+    assert wrong.exit_code == 2
+    with pytest.raises(SystemExit):
+        ablation.main(["--base", base, "--out", "c.json", "--n", "1"])
+
+
+HIDE = """
+import sys
+
+class Without:
+    def __init__(self, finder):
+        self.finder = finder
+
+    def find_spec(self, name, *rest):
+        return None if name.partition(".")[0] in HIDDEN else self.finder.find_spec(name, *rest)
+
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
+
+HIDDEN = set(sys.argv.pop(1).split(","))
+sys.meta_path[:] = [Without(finder) for finder in sys.meta_path]
+from medisum_utils.pretraining import ablation
+ablation.TRIALS = (ablation.Trial("none", n_train=4, rank=4),)
+ablation.LONGEST_NOTE = 8
+ablation.main(sys.argv[1:])
+assert not HIDDEN & set(sys.modules)
+"""
+
+
+@pytest.mark.slow
+def test_trials_need_neither_the_trainer_nor_4_bit_kernels_nor_typer(
+    base: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "a.json"
+    hidden = "trl,bitsandbytes,datasets,typer,fastapi,pandas,jupytext,nbclient,matplotlib"
+    command = [sys.executable, "-c", HIDE, hidden, "--base", base, "--out", str(out)]
+    command += ["--seeds", "3", "--n", "2", "--device", "cpu"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len(read_ablation(out)[0]["trials"]) == 1
