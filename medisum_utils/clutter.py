@@ -1,34 +1,46 @@
-"""Silences, each by its name, the known messages of libraries that tell a reader nothing."""
+"""Silences known noise of the libraries, each message by its own words, never all of them."""
 
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 
+# What stays is every other message, above all the warning "autograd kernel was not registered",
+# which means wrong gradients.
+LOGGED = {
+    # An optional kernel for serving is not installed; nothing here needs it.
+    "bitsandbytes.backends.cpu.ops": "Failed to load CPU gemm_4bit_forward",
+    # `dequantize` did what it was asked for.
+    "transformers.integrations.bitsandbytes": "The modules are dequantized",
+}
+WARNED = (
+    r".*gradient_checkpointing.* is deprecated",  # transformers and trl, of their own code
+    r".*torch\.jit\.script_method.* is deprecated",  # torch, likewise
+    r".*IProgress not found",  # tqdm: reports show a plot or a table instead of a moving bar
+)
 
-class _WithoutMissingKernel(logging.Filter):
-    """bitsandbytes says at import that an optional kernel for serving is not installed."""
+
+class _Without(logging.Filter):
+    """Keeps back the records of a logger that hold some words."""
+
+    def __init__(self, words: str) -> None:
+        super().__init__()
+        self.words = words
 
     def filter(self, record: logging.LogRecord) -> bool:
-        return "Failed to load CPU gemm_4bit_forward" not in record.getMessage()
+        return self.words not in record.getMessage()
 
 
-def silence_known_clutter() -> None:
-    """Call it before bitsandbytes, transformers and datasets are imported.
-
-    What stays: every other warning, above all "autograd kernel was not registered", which means
-    wrong gradients.
-    """
-    logging.getLogger("bitsandbytes.backends.cpu.ops").addFilter(_WithoutMissingKernel())
-    for message in (
-        r".*gradient_checkpointing.* is deprecated and will be removed in v6.*",
-        r".*torch\.jit\.script_method.* is deprecated.*",
-        r".*IProgress not found.*",
-    ):
+def silence_clutter() -> None:
+    """Call it before bitsandbytes and datasets are imported and before a model is loaded."""
+    for name, words in LOGGED.items():
+        logger = logging.getLogger(name)
+        if not any(isinstance(known, _Without) for known in logger.filters):
+            logger.addFilter(_Without(words))
+    for message in WARNED:
         warnings.filterwarnings("ignore", message=message)
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    from transformers.utils.logging import disable_progress_bar
 
-    import datasets
-    import transformers
-
-    datasets.disable_progress_bars()
-    transformers.utils.logging.disable_progress_bar()
+    disable_progress_bar()

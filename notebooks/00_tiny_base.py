@@ -44,10 +44,11 @@ import numpy as np
 import pandas as pd
 from IPython.display import HTML, Markdown, display
 
-from medisum_utils import clutter, figures, runs
+from medisum_utils import figures, runs
+from medisum_utils.clutter import silence_clutter
 from medisum_utils.scoring import rouge as metrics
 
-clutter.silence_known_clutter()
+silence_clutter()
 figures.use_style()
 
 # %%

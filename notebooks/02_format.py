@@ -35,11 +35,12 @@ import numpy as np
 import pandas as pd
 from IPython.display import HTML, Markdown, display
 
-from medisum_utils import clutter, figures, runs
+from medisum_utils import figures, runs
+from medisum_utils.clutter import silence_clutter
 from medisum_utils.encounter import read_jsonl
 from medisum_utils.runs import profiles
 
-clutter.silence_known_clutter()
+silence_clutter()
 figures.use_style()
 runs.seed_everything(seed)
 

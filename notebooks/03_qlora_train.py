@@ -43,10 +43,11 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from IPython.display import Markdown, display
 
-from medisum_utils import clutter, figures, runs
+from medisum_utils import figures, runs
+from medisum_utils.clutter import silence_clutter
 from medisum_utils.runs import profiles
 
-clutter.silence_known_clutter()
+silence_clutter()
 figures.use_style()
 
 # %%

@@ -39,6 +39,7 @@ import numpy as np
 from IPython.display import HTML, Markdown, display
 
 from medisum_utils import evaluation, figures, runs
+from medisum_utils.clutter import silence_clutter
 from medisum_utils.encounter import read_jsonl
 from medisum_utils.evaluation import (
     agreement as calibration,
@@ -58,7 +59,6 @@ from medisum_utils.evaluation import (
 from medisum_utils.modelling import checkpoints, training_record
 from medisum_utils.modelling import model as models
 from medisum_utils.modelling.decoding import DECODING_FILE, Decoding, write_decoding
-from medisum_utils.quiet import silence_clutter
 from medisum_utils.runs import overview, profiles
 from medisum_utils.serving.writer import trained_base
 

@@ -44,10 +44,10 @@ import requests
 from IPython.display import HTML, Markdown, display
 
 from medisum_utils import figures, runs
+from medisum_utils.clutter import silence_clutter
 from medisum_utils.encounter import SECTIONS, read_jsonl
 from medisum_utils.modelling.checkpoints import ADAPTER_AND_BESIDE
 from medisum_utils.modelling.decoding import DECODING_FILE, read_decoding
-from medisum_utils.quiet import silence_clutter
 from medisum_utils.runs import profiles
 from medisum_utils.serving.app import create_app
 from medisum_utils.serving.background import BackgroundServer

@@ -18,9 +18,10 @@ from xml.etree import ElementTree
 
 from medisum_utils.data.corpora_fetch import corpus_files, iter_zip_xml
 from medisum_utils.data.splits import remove_leaks
-from medisum_utils.data.transcript import parse_turns, unix_lines
+from medisum_utils.data.transcript import parse_turns
 from medisum_utils.encounter import Encounter, NoteSection, Turn
 from medisum_utils.notes.headers import WHOLE_NOTE, soap_of_headers, split_aci_note
+from medisum_utils.notes.lines import unix_lines
 
 if TYPE_CHECKING:
     import pandas

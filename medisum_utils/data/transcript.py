@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from medisum_utils.encounter import Turn
+from medisum_utils.notes.lines import unix_lines
 
 _OTHER_ROLES = (
     *("guest", "nurse", "family", "relative", "parent", "mother", "father", "partner", "wife"),
@@ -71,11 +72,6 @@ def parse_turns(text: str, first_speaker: str | None = None) -> tuple[Turn, ...]
 def _is_leftover(words: str) -> bool:
     """Whether a line is a transcriber's mark, or has no word at all."""
     return not _SPEECH.search(words) or bool(_MARK.fullmatch(words.strip()))
-
-
-def unix_lines(text: str) -> str:
-    """The text with `\\n` as its only line end."""
-    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _lines(text: str) -> list[str]:

@@ -13,8 +13,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medisum_utils.data.transcript import unix_lines
 from medisum_utils.encounter import NoteSection
+from medisum_utils.notes.lines import unix_lines
 
 if TYPE_CHECKING:
     import pandas

@@ -22,7 +22,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from medisum_utils.data.transcript import unix_lines
+from medisum_utils.notes.lines import unix_lines
 
 ID_COLUMNS = ("id", "encounter_id")  # in any case
 MISSING_WORDS = frozenset({"nan", "<na>", "nat", "null"})

@@ -24,6 +24,7 @@ def serve_command(
     """Serve the fine-tuned model over HTTP, with a demo page, decoding as 04_eval scored it."""
     import uvicorn
 
+    from medisum_utils.clutter import silence_clutter
     from medisum_utils.serving.app import create_app
     from medisum_utils.serving.engine import Engine
     from medisum_utils.serving.writer import load_writer
@@ -35,6 +36,7 @@ def serve_command(
             "unencrypted. Put a proxy with TLS and a login before it.",
             err=True,
         )
+    silence_clutter()
     load = functools.partial(load_writer, profile, base_model)
     app = create_app(Engine(load, max_waiting=max_waiting, max_batch=max_batch))
     uvicorn.run(app, host=host, port=port, access_log=False, log_config=None)

@@ -245,12 +245,12 @@ def test_a_loss_that_is_no_number_ends_the_run(base, tmp_path):
 
 
 def test_known_clutter_is_silenced_and_wrong_gradients_are_not():
-    from medisum_utils.clutter import silence_known_clutter
+    from medisum_utils.clutter import silence_clutter
 
     serious = "bitsandbytes::gemv_4bit: an autograd kernel was not registered to the Autograd key"
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
-        silence_known_clutter()
+        silence_clutter()
         warnings.warn(serious, UserWarning, stacklevel=1)
         warnings.warn(
             "`is_gradient_checkpointing` is deprecated and will be removed in v6. Use another.",
