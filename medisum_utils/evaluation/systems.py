@@ -21,28 +21,28 @@ from typing import TYPE_CHECKING, Any
 from medisum_utils import modelling, runs
 from medisum_utils.data import variety
 from medisum_utils.encounter import Encounter
+from medisum_utils.modelling.adapter import ADAPTER_FILES, require_adapter
 from medisum_utils.modelling.decoding import Decoding
-from medisum_utils.modelling.generation import Generated, generate_notes
+from medisum_utils.modelling.generation import WrittenNote, generate_notes
 from medisum_utils.modelling.model import (
-    ADAPTER_FILES,
+    WRITING_DTYPES,
     base_digest,
     load_base,
     load_tokenizer,
-    merge,
+    merged_for_writing,
     pick_device,
-    require_adapter,
 )
 from medisum_utils.modelling.prompt import PROMPT_FILE, Renderer
+from medisum_utils.runs.files import write_json_lines
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 MODEL_SYSTEMS = ("base", "finetuned")
 SYSTEMS = ("copy", "nearest", *MODEL_SYSTEMS)
-DTYPES = {"cpu": "float32", "cuda": "bfloat16"}  # in fp32 a note does not depend on its batch
 
 # What may change a note beside data and weights; a change of any makes old notes stale.
-_CODE = ("generation.py", "model.py", "prompt.py", "row_attention.py", "stutter.py")
+_CODE = ("adapter.py", "generation.py", "model.py", "prompt.py", "row_attention.py", "stutter.py")
 _MODELLING = Path(modelling.__file__).parent
 _PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "tokenizers")
 
@@ -55,7 +55,7 @@ class Written:
     says that it was an earlier one.
     """
 
-    notes: tuple[Generated, ...]
+    notes: tuple[WrittenNote, ...]
     seconds: float
     reused: bool = False
 
@@ -123,12 +123,12 @@ class ModelSystem:
     def load(self) -> PreTrainedModel:
         """The model in the dtype of its device, from the NF4 weights that the adapter saw."""
         if self._model is None:
-            dtype = DTYPES[self.device]
             if self.system == "base":
+                dtype = WRITING_DTYPES[self.device]
                 model = load_base(self.base, device=self.device, dtype=dtype)
                 self._model = model.dequantize(dtype=model.dtype).eval()
-            else:  # merged on the CPU: 8B weights in fp32 do not fit beside each other on a GPU
-                self._model = merge(self.base, self.adapter, dtype=dtype).to(self.device)
+            else:
+                self._model = merged_for_writing(self.base, self.adapter, self.device)
         return self._model
 
     def close(self) -> None:
@@ -180,24 +180,16 @@ def keep_written(path: Path, key: Mapping[str, Any], ids: Sequence[str], written
     """Writes the notes as JSON Lines and, last, what they depend on beside them (`.json`)."""
     beside = path.with_suffix(".json")
     beside.unlink(missing_ok=True)
-    _write_rows(
-        path, [{"id": i, **asdict(note)} for i, note in zip(ids, written.notes, strict=True)]
-    )
+    pairs = zip(ids, written.notes, strict=True)
+    write_json_lines(path, ({"id": each, **asdict(note)} for each, note in pairs))
     entry = {"key": key, "sha256": runs.sha256_file(path), "seconds": written.seconds}
     runs.write_json(beside, entry)
 
 
 def keep_texts(path: Path, ids: Sequence[str], texts: Sequence[str]) -> None:
     """Writes notes that no model wrote as JSON Lines; they are quicker made than checked."""
-    _write_rows(path, [{"id": i, "text": text} for i, text in zip(ids, texts, strict=True)])
-
-
-def _write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    partial.write_text("".join(lines), encoding="utf-8")
-    partial.replace(path)
+    pairs = zip(ids, texts, strict=True)
+    write_json_lines(path, ({"id": each, "text": text} for each, text in pairs))
 
 
 def read_written(path: Path, key: Mapping[str, Any], ids: Sequence[str]) -> Written | None:
@@ -217,7 +209,7 @@ def read_written(path: Path, key: Mapping[str, Any], ids: Sequence[str]) -> Writ
         rows = [json.loads(line) for line in file]
     if [row.pop("id") for row in rows] != list(ids):
         return None
-    return Written(tuple(Generated(**row) for row in rows), entry["seconds"], reused=True)
+    return Written(tuple(WrittenNote(**row) for row in rows), entry["seconds"], reused=True)
 
 
 def write_all(

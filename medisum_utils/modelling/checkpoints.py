@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medisum_utils.modelling.model import ADAPTER_FILES
+from medisum_utils.modelling.adapter import ADAPTER_FILES
 from medisum_utils.modelling.prompt import PROMPT_FILE
 from medisum_utils.modelling.training_record import (
     RECORD_FILE,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Generated:
+class WrittenNote:
     """One note; `n_tokens` counts its stop token, `finished` says that there was one.
 
     `n_cut_turns` turns of its dialogue were left out to make the prompt fit.
@@ -38,7 +38,7 @@ def generate_notes(
     max_prompt_tokens: int | None = None,
     show_progress: bool = False,
     on_batch: Callable[[int], None] | None = None,
-) -> list[Generated]:
+) -> list[WrittenNote]:
     """One note per dialogue, in the order given, by greedy decoding with a key-value cache.
 
     No stretch of tokens is written twice in a row, see `stutter`.
@@ -64,7 +64,7 @@ def generate_notes(
             f"expected prompts of at most {room} tokens beside {max_new_tokens} new ones, got one "
             f"of {longest}; set max_prompt_tokens to cut it, or max_new_tokens lower"
         )
-    notes: dict[int, Generated] = {}
+    notes: dict[int, WrittenNote] = {}
     with _evaluating(model), rows_on_cpu(model):
         for rows in _watched(_batches(prompts, batch_size), len(prompts), show_progress):
             written = _write(model, renderer, [prompts[i] for i in rows], max_new_tokens)
@@ -116,7 +116,7 @@ def _write(
     renderer: Renderer,
     prompts: Sequence[list[int]],
     max_new_tokens: int,
-) -> list[Generated]:
+) -> list[WrittenNote]:
     import torch
 
     from medisum_utils.modelling.stutter import NoStutter
@@ -165,8 +165,8 @@ def left_padded(prompts: Sequence[Sequence[int]], pad_id: int) -> tuple[torch.Te
     return torch.tensor(ids), torch.tensor(mask)
 
 
-def _generated(renderer: Renderer, ids: Sequence[int]) -> Generated:
+def _generated(renderer: Renderer, ids: Sequence[int]) -> WrittenNote:
     """The note in a row of new tokens, up to its stop token; what follows is padding."""
     stop = next((i for i, token in enumerate(ids) if token in renderer.stop_ids), None)
     n_tokens = len(ids) if stop is None else stop + 1
-    return Generated(renderer.decode_note(ids), n_tokens, stop is not None)
+    return WrittenNote(renderer.decode_note(ids), n_tokens, stop is not None)

@@ -7,10 +7,10 @@ section 3). Merging goes through fp32, since adding an adapter to 4-bit weights 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from medisum_utils.modelling.adapter import ADAPTER_FILES as ADAPTER_FILES
+from medisum_utils.modelling.adapter import attach_lora, read_adapter, require_adapter
 from medisum_utils.modelling.digests import base_digest as base_digest
 from medisum_utils.runs import (
     check_free_disk,
@@ -23,11 +23,11 @@ from medisum_utils.runs.hub import find_base
 
 if TYPE_CHECKING:
     import torch
-    from peft import PeftConfig, PeftModel
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 DTYPES = ("float32", "bfloat16", "float16")
+# What a device writes notes in; in fp32 a note does not depend on its batch.
+WRITING_DTYPES = {"cpu": "float32", "cuda": "bfloat16"}
 
 
 def pick_device(device: str = "auto") -> str:
@@ -174,92 +174,6 @@ def keep_differentiable_on_cpu(model: torch.nn.Module) -> int:
     return len(layers)
 
 
-def require_adapter(folder: str | os.PathLike) -> Path:
-    """The folder of a complete adapter.
-
-    Raises: FileNotFoundError that says which notebook makes it.
-    """
-    folder = resolve(folder)
-    missing = [name for name in ADAPTER_FILES if not (folder / name).is_file()]
-    if missing:
-        raise FileNotFoundError(
-            f"the adapter in {shown_path(folder)} lacks {' and '.join(missing)}; "
-            "notebook 03_qlora_train makes it"
-        )
-    return folder
-
-
-def attach_lora(model: PreTrainedModel, adapter_dir: str | os.PathLike) -> PeftModel:
-    """The model with a trained adapter on it, for inference.
-
-    Raises: FileNotFoundError for a missing adapter; ValueError for a broken one, for one that does
-    not belong to this base (other layers or sizes), or that would change nothing.
-    """
-    from peft import PeftModel
-
-    folder = require_adapter(adapter_dir)
-    config, stored = _read_adapter(folder)
-    if not any(bool(matrix.any()) for name, matrix in stored.items() if "lora_B" in name):
-        raise ValueError(
-            f"the adapter in {shown_path(folder)} changes nothing: its B matrices are all zero; "
-            "train it with notebook 03_qlora_train"
-        )
-    misfit = (
-        f"the adapter in {shown_path(folder)} was trained on "
-        f"{shown_path(config.base_model_name_or_path)}, which is not this base model: "
-    )
-    n_expected = 2 * _n_targets(model, stored)  # A and B; peft passes over layers without any
-    n_stored = sum("lora_" in name for name in stored)
-    if n_stored != n_expected:
-        raise ValueError(f"{misfit}expected {n_expected} LoRA matrices for it, got {n_stored}")
-    try:
-        attached = PeftModel.from_pretrained(model, str(folder))
-    except RuntimeError as error:
-        raise ValueError(f"{misfit}the matrices have other sizes") from error
-    return attached.eval()
-
-
-def _read_adapter(folder: Path) -> tuple[PeftConfig, dict[str, torch.Tensor]]:
-    """Configuration and matrices; ValueError names the file that is broken."""
-    from peft import PeftConfig
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    configuration, weights = (folder / name for name in ADAPTER_FILES)
-    remedy = "make it anew with notebook 03_qlora_train"
-    try:
-        config = PeftConfig.from_pretrained(folder)
-        if config.peft_type != "LORA" or not config.base_model_name_or_path:
-            raise ValueError("no LoRA of a base that it names")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"{shown_path(configuration)}: expected the JSON of an adapter, got "
-            f"{type(error).__name__}; {remedy}"
-        ) from error
-    try:
-        stored = load_file(weights)
-    except SafetensorError as error:
-        raise ValueError(
-            f"{shown_path(weights)} is cut off or damaged ({error}); {remedy}"
-        ) from error
-    odd = [name for name, matrix in stored.items() if not matrix.isfinite().all()]
-    if odd:
-        raise ValueError(
-            f"{shown_path(weights)}: expected numbers, got NaN or infinity in {len(odd)} of "
-            f"{len(stored)} matrices, first in {odd[0]}; {remedy}"
-        )
-    return config, stored
-
-
-def _n_targets(model: PreTrainedModel, stored: Iterable[str]) -> int:
-    """How many linear layers bear the names, such as q_proj, that the adapter has matrices for."""
-    import torch
-
-    names = {name.partition(".lora_")[0].rpartition(".")[2] for name in stored if ".lora_" in name}
-    modules = model.named_modules()
-    return sum(isinstance(m, torch.nn.Linear) and n.rpartition(".")[2] in names for n, m in modules)
-
-
 def merge(
     base: str,
     adapter_dir: str | os.PathLike,
@@ -275,7 +189,7 @@ def merge(
     """
     import torch
 
-    _read_adapter(require_adapter(adapter_dir))  # before minutes of loading
+    read_adapter(require_adapter(adapter_dir))  # before minutes of loading
     model = load_base(base, device="cpu", dtype=torch.float32).dequantize(dtype=torch.float32)
     odd = [name for name, weight in model.named_parameters() if not weight.isfinite().all()]
     if odd:  # peft's own check, of the sum, would blame the adapter
@@ -286,6 +200,16 @@ def merge(
     merged = attach_lora(model, adapter_dir).merge_and_unload(safe_merge=True)
     merged.requires_grad_(False)
     return merged.to(_dtype(dtype)).eval()
+
+
+def merged_for_writing(base: str, adapter_dir: str | os.PathLike, device: str) -> PreTrainedModel:
+    """The merge on `device`, in its `WRITING_DTYPES`: what is scored and what is served.
+
+    It is made on the CPU: the fp32 weights of an 8B model do not fit beside each other on its GPU.
+
+    Raises: as `merge`.
+    """
+    return merge(base, adapter_dir, dtype=WRITING_DTYPES[device]).to(device)
 
 
 def _dtype(dtype: str | torch.dtype) -> torch.dtype:

@@ -20,10 +20,11 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 import medisum_utils
+from medisum_utils.modelling.generation import WrittenNote
 from medisum_utils.notes import UNKNOWN, split_sections
 from medisum_utils.serving.checks import Limits, Refusal, check_dialogue
 from medisum_utils.serving.docs import docs_page
-from medisum_utils.serving.engine import Engine, NotReady, PromptTooLong, QueueFull, Written
+from medisum_utils.serving.engine import Engine, NotReady, PromptTooLong, QueueFull
 from medisum_utils.serving.guard import CLIENT_GONE, Guard, refusal_response
 
 STATIC = Path(__file__).with_name("static")
@@ -209,7 +210,7 @@ def _invalid_body(request: Request, error: RequestValidationError) -> Refusal:
     return Refusal(422, 'request body: expected {"dialogue": "..."} with a string')
 
 
-def _submit(engine: Engine, dialogue: str) -> Future[Written]:
+def _submit(engine: Engine, dialogue: str) -> Future[WrittenNote]:
     try:
         return engine.submit(dialogue)
     except PromptTooLong as error:
@@ -225,7 +226,7 @@ def _not_ready(error: NotReady) -> Refusal:
     return Refusal(503, f"{error.state}: {error.reason}", later)
 
 
-async def _result(request: Request, job: Future[Written]) -> Written:
+async def _result(request: Request, job: Future[WrittenNote]) -> WrittenNote:
     """Waits for the note or for the client to leave, which takes the job out of the queue."""
     waiting = asyncio.wrap_future(job)
     gone = asyncio.ensure_future(request.receive())  # the body is read: only a disconnect can come

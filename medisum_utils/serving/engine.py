@@ -16,20 +16,12 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from medisum_utils.modelling.generation import WrittenNote
 from medisum_utils.serving.privacy import describe
 
 log = logging.getLogger(__name__)
 
 LOADING, OK, UNAVAILABLE, STOPPED = "loading", "ok", "unavailable", "stopped"
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """A note; `finished` is false where it reached the token limit before its end."""
-
-    text: str
-    n_tokens: int
-    finished: bool
 
 
 class Writer(Protocol):
@@ -41,7 +33,7 @@ class Writer(Protocol):
     def count_tokens(self, dialogue: str) -> int:
         """The length of the rendered prompt, in tokens; any thread may ask."""
 
-    def write(self, dialogues: Sequence[str]) -> list[Written]:
+    def write(self, dialogues: Sequence[str]) -> list[WrittenNote]:
         """One note per dialogue, in order; only the engine's thread asks."""
 
 
@@ -71,7 +63,7 @@ class PromptTooLong(Exception):
 @dataclass(slots=True)
 class _Job:
     dialogue: str
-    future: Future[Written] = field(default_factory=Future)
+    future: Future[WrittenNote] = field(default_factory=Future)
 
 
 class Engine:
@@ -148,7 +140,7 @@ class Engine:
         with self._changed:
             return self._drop_cancelled()
 
-    def submit(self, dialogue: str) -> Future[Written]:
+    def submit(self, dialogue: str) -> Future[WrittenNote]:
         """Queues a dialogue; cancelling the future drops it while it waits.
 
         Raises: NotReady without a model, PromptTooLong, QueueFull at the limit. The future raises

@@ -6,32 +6,28 @@ CPU, and that merge is exact.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medisum_utils import runs
+from medisum_utils.modelling.adapter import require_adapter, trained_base
 from medisum_utils.modelling.checkpoints import ADAPTER_AND_BESIDE
 from medisum_utils.modelling.decoding import DECODING_FILE, Decoding, read_decoding
-from medisum_utils.modelling.generation import generate_notes
+from medisum_utils.modelling.generation import WrittenNote, generate_notes
 from medisum_utils.modelling.model import (
     base_digest,
     load_tokenizer,
-    merge,
+    merged_for_writing,
     pick_device,
-    require_adapter,
 )
 from medisum_utils.modelling.prompt import Renderer
 from medisum_utils.modelling.training_record import check_adapter
 from medisum_utils.runs import chain
-from medisum_utils.serving.engine import Written
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-DTYPES = {"cpu": "float32", "cuda": "bfloat16"}  # in fp32 a note does not depend on its batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +48,15 @@ class ModelWriter:
         """The length of the rendered prompt, in tokens."""
         return len(self.renderer.prompt_ids(dialogue))
 
-    def write(self, dialogues: Sequence[str]) -> list[Written]:
+    def write(self, dialogues: Sequence[str]) -> list[WrittenNote]:
         """One note per dialogue, in order, all in one batch."""
-        notes = generate_notes(
+        return generate_notes(
             self.model,
             self.renderer,
             list(dialogues),
             **self.decoding.as_arguments(),
             batch_size=len(dialogues),
         )
-        return [Written(note.text, note.n_tokens, note.finished) for note in notes]
 
 
 def load_writer(profile: str, base_model: str | None = None) -> ModelWriter:
@@ -82,9 +77,7 @@ def load_writer(profile: str, base_model: str | None = None) -> ModelWriter:
         files = {runs.shown_path(folder / n): runs.sha256_file(folder / n) for n in names}
         chain.check_written(profile, step, files, entries)
     renderer = Renderer.load(folder, load_tokenizer(base))
-    device = pick_device()
-    # Merged on the CPU: the fp32 weights of an 8B model do not fit beside each other on its GPU.
-    model = merge(base, folder, dtype=DTYPES[device]).to(device)
+    model = merged_for_writing(base, folder, pick_device())
     writer = ModelWriter(f"{Path(base).name}+{profile}", model, renderer, decoding)
     if writer.max_prompt_tokens < 1:
         raise ValueError(
@@ -92,15 +85,3 @@ def load_writer(profile: str, base_model: str | None = None) -> ModelWriter:
             f"positions, got {decoding.max_new_tokens}"
         )
     return writer
-
-
-def trained_base(folder: Path) -> str:
-    """The base model that an adapter's configuration names.
-
-    Raises: ValueError where it names none.
-    """
-    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-    base = config.get("base_model_name_or_path")
-    if not base:
-        raise ValueError("adapter_config.json names no base model; say which with base_model")
-    return base

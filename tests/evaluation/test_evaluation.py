@@ -16,7 +16,7 @@ from medisum_utils import evaluation
 from medisum_utils.encounter import Encounter, Fact, NoteSection, Turn
 from medisum_utils.evaluation import fact_counts, note_views, published, systems, tables
 from medisum_utils.modelling.decoding import Decoding
-from medisum_utils.modelling.generation import Generated, generate_notes
+from medisum_utils.modelling.generation import WrittenNote, generate_notes
 from medisum_utils.modelling.model import merge
 from medisum_utils.synthesis.encounters import generate, generate_tests
 from medisum_utils.synthesis.fact_scores import score_encounters
@@ -187,7 +187,7 @@ def test_kept_notes_do_not_outlive_adapter_or_base(trained, tmp_path, lost):
 
 
 def test_kept_notes_survive_odd_characters(tmp_path):
-    notes = (Generated("one\u2028two\n\x85three", 3, True), Generated("", 1, False))
+    notes = (WrittenNote("one\u2028two\n\x85three", 3, True), WrittenNote("", 1, False))
     key, path = {"a": 1}, tmp_path / "test_base.jsonl"
     systems.keep_written(path, key, ["x", "y"], systems.Written(notes, 1.5))
     kept = systems.read_written(path, key, ["x", "y"])

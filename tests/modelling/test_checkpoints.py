@@ -12,7 +12,8 @@ import torch
 from test_training import N_STEPS, SAVED_AT, build_trainer
 
 from medisum_utils.modelling import checkpoints, training_record
-from medisum_utils.modelling.model import ADAPTER_FILES, load_tokenizer, merge
+from medisum_utils.modelling.adapter import ADAPTER_FILES
+from medisum_utils.modelling.model import load_tokenizer, merge
 from medisum_utils.modelling.prompt import Renderer
 from medisum_utils.runs import sha256_file
 

@@ -14,8 +14,8 @@ import pytest
 import small_model
 import torch
 
+from medisum_utils.modelling.adapter import attach_lora
 from medisum_utils.modelling.model import (
-    attach_lora,
     base_digest,
     check_resources,
     keep_differentiable_on_cpu,
