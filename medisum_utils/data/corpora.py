@@ -21,7 +21,7 @@ from medisum_utils.data.splits import remove_leaks
 from medisum_utils.data.transcript import parse_turns
 from medisum_utils.encounter import Encounter, NoteSection, Turn
 from medisum_utils.notes.headers import WHOLE_NOTE, soap_of_headers, split_aci_note
-from medisum_utils.notes.lines import unix_lines
+from medisum_utils.notes.text_files import unix_lines
 
 if TYPE_CHECKING:
     import pandas

@@ -7,8 +7,6 @@ names file and line, never what stands there.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -19,11 +17,11 @@ from medisum_utils.data.grouping import PATIENT
 from medisum_utils.data.transcript import parse_turns
 from medisum_utils.encounter import Encounter, NoteSection
 from medisum_utils.notes.headers import split_own_note
+from medisum_utils.notes.text_files import MAX_CHARACTERS, csv_rows, read_utf8
 
 REQUIRED = ("dialogue", "note")
 PATIENT_NAMES = (PATIENT, "patient_id")  # one of them names whose visit it is
 KNOWN = (*REQUIRED, "id", *PATIENT_NAMES)
-MAX_CHARACTERS = 1_000_000  # of a text, some 20 hours of talk; csv's own limit is 131,072
 _NO_PATIENT = (
     "expected a patient, text or a whole number, as on other lines, got none; name one that no "
     "other line has where the patient is unknown, or leave the patients out everywhere"
@@ -47,7 +45,7 @@ def load_own(path: str | os.PathLike) -> list[Encounter]:
     readers = {".jsonl": _jsonl_records, ".csv": _csv_records}
     if path.suffix.lower() not in readers:
         raise ValueError(f"{path}: expected a file named .jsonl or .csv, got {path.suffix!r}")
-    text = _read_utf8(path)
+    text = read_utf8(path, str(path))
     encounters: list[Encounter] = []
     lines: dict[str, int] = {}
     for line, record in readers[path.suffix.lower()](path, text):
@@ -164,18 +162,6 @@ def _is_missing(value: str) -> bool:
     return value.strip().lower() in _MISSING
 
 
-def _read_utf8(path: Path) -> str:
-    content = path.read_bytes()
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise ValueError(
-            f"{path}, line {line}: expected UTF-8, got a byte that is none; "
-            "save the file as UTF-8 (Excel: CSV UTF-8)"
-        ) from None
-
-
 def _jsonl_records(path: Path, text: str) -> Iterator[tuple[int, dict]]:
     """Yields (line number, record); empty lines are passed over."""
     for number, line in enumerate(text.split("\n"), start=1):
@@ -210,7 +196,7 @@ class _Object:
 def _csv_records(path: Path, text: str) -> Iterator[tuple[int, dict[str, str]]]:
     """Yields (number of the record's first line, record); fields may span lines in quotes."""
     header: list[str] | None = None
-    for line, row in _csv_rows(path, text):
+    for line, row in csv_rows(text, str(path)):
         if header is None:
             header = _header(path, row)
         elif row:
@@ -220,28 +206,6 @@ def _csv_records(path: Path, text: str) -> Iterator[tuple[int, dict[str, str]]]:
                     f"got {len(row)}"
                 )
             yield line, dict(zip(header, row, strict=True))
-
-
-def _csv_rows(path: Path, text: str) -> list[tuple[int, list[str]]]:
-    """All rows with the number of their first line; csv's limit, a global one, is set back."""
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    rows: list[tuple[int, list[str]]] = []
-    line = 1
-    before = csv.field_size_limit(MAX_CHARACTERS)
-    try:
-        for row in reader:
-            rows.append((line, row))
-            line = reader.line_num + 1
-    except csv.Error as error:
-        if "field limit" in str(error):
-            raise ValueError(
-                f"{path}, line {line}: expected fields of at most {MAX_CHARACTERS:,} characters, "
-                "got a longer one; is a quote never closed?"
-            ) from None
-        raise ValueError(f"{path}, line {line}: expected CSV, got a row with {error}") from None
-    finally:
-        csv.field_size_limit(before)
-    return rows
 
 
 def _header(path: Path, row: list[str]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from medisum_utils.encounter import Turn
-from medisum_utils.notes.lines import unix_lines
+from medisum_utils.notes.text_files import unix_lines
 
 _OTHER_ROLES = (
     *("guest", "nurse", "family", "relative", "parent", "mother", "father", "partner", "wife"),

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medisum_utils.encounter import NoteSection
-from medisum_utils.notes.lines import unix_lines
+from medisum_utils.notes.text_files import unix_lines
 
 if TYPE_CHECKING:
     import pandas

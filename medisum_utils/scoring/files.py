@@ -14,20 +14,17 @@ The rules for bad input, each an error unless it says otherwise:
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from medisum_utils.notes.lines import unix_lines
+from medisum_utils.notes.text_files import csv_rows, read_utf8, unix_lines
 
 ID_COLUMNS = ("id", "encounter_id")  # in any case
 MISSING_WORDS = frozenset({"nan", "<na>", "nat", "null"})
 MATCHES = ("auto", "id", "row")
-_MAX_CELL_CHARS = 2**31 - 1  # csv's own limit of 131,072 is shorter than a long visit
 _N_NAMED = 5  # ids or rows that an error names before it counts the rest
 
 
@@ -77,18 +74,8 @@ def read_table(path: str | os.PathLike) -> Table:
     Raises: ValueError for a file that breaks a rule above; OSError for one that cannot be read.
     """
     name = Path(path).name
-    try:
-        text = Path(path).read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{name}: expected UTF-8, got a byte that is not at place {error.start}"
-        ) from None
-    csv.field_size_limit(_MAX_CELL_CHARS)
-    try:
-        rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
-    except csv.Error as error:
-        raise ValueError(f"{name}: expected CSV, got {error}") from None
-    rows = [[unix_lines(cell) for cell in row] for row in rows if row]
+    numbered = csv_rows(read_utf8(Path(path), name), name)
+    rows = [[unix_lines(cell) for cell in row] for _, row in numbered if row]
     if len(rows) < 2:
         raise ValueError(f"{name}: expected a header and at least one row, got {len(rows)} lines")
     return Table(name, _by_column(rows[0], rows[1:], name))
