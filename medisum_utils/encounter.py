@@ -66,13 +66,18 @@ class Encounter:
 
     @property
     def dialogue_text(self) -> str:
-        """The turns as lines `Speaker: text`, the form in which a model reads them."""
-        return "\n".join(f"{turn.speaker.capitalize()}: {turn.text}" for turn in self.turns)
+        """The turns as lines; see the function of this name."""
+        return dialogue_text(self.turns)
 
     @property
     def note_text(self) -> str:
         """The sections as `Header:` lines with their text below, an empty line between sections."""
         return "\n\n".join(f"{part.header}:\n{part.text}" for part in self.note)
+
+
+def dialogue_text(turns: Iterable[Turn]) -> str:
+    """Turns as lines `Speaker: text`, the form in which a model reads them."""
+    return "\n".join(f"{turn.speaker.capitalize()}: {turn.text}" for turn in turns)
 
 
 def write_jsonl(path: str | os.PathLike, encounters: Iterable[Encounter]) -> int:

@@ -24,9 +24,10 @@ ROLES = {
     **dict(zip(_OTHER_ROLES, _OTHER_ROLES, strict=True)),
 }
 _LABEL = "(?:" + "|".join(sorted(ROLES, key=len, reverse=True)) + ")(?:[_ ]?[0-9])?"
+_NAMED_DOCTOR = r"(?:dr|doctor)\.? [^\W\d_][\w'-]{0,30}"  # "Dr. Singh:"
 
 # A colon ends a label; after one with an underscore, which is no word of speech, a full stop may.
-_PLAIN = rf"(?P<plain>{_LABEL})(?:\s*:|(?<=_family)\.)"
+_PLAIN = rf"(?:(?P<plain>{_LABEL})(?:\s*:|(?<=_family)\.)|(?P<named>{_NAMED_DOCTOR})\s*:)"
 _TURN_START = re.compile(rf"\s*(?:\[(?P<tag>{_LABEL})\]|{_PLAIN})(?P<text>.*)", re.IGNORECASE)
 
 # A second speaker in a line follows the end of a sentence and says something: a doctor who is only
@@ -50,7 +51,8 @@ def parse_turns(text: str, first_speaker: str | None = None) -> tuple[Turn, ...]
     for number, line in enumerate(_lines(text), start=1):
         start = _TURN_START.fullmatch(line)
         if start:
-            spoken.append((_role(start["tag"] or start["plain"]), [start["text"]]))
+            label = "doctor" if start["named"] else start["tag"] or start["plain"]
+            spoken.append((_role(label), [start["text"]]))
         elif _is_leftover(line):
             continue
         elif spoken:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from medisum_utils.data.transcript import parse_turns
+from medisum_utils.encounter import dialogue_text
+
 MIN_TURNS = 2
-# "Doctor: How are you?": a name of letters, digits, spaces and .'-_/() with a letter first.
-_TURN = re.compile(r"[ \t]*[^\W\d_][\w .'\-/()]{0,39}:[ \t]*\S")
 
 
 @dataclass
@@ -51,7 +51,7 @@ def is_accepted(text: str, limits: Limits, writer: Counts) -> bool:
 
 
 def check_dialogue(text: str, limits: Limits) -> str:
-    """Returns the dialogue with plain line ends and without empty lines.
+    """Returns the dialogue as training wrote it, one turn a line; see `transcript.parse_turns`.
 
     Raises: Refusal 413 for too many characters, 422 for an empty text or one without at least
     two turns `Speaker: text`, each on a line of its own.
@@ -64,14 +64,16 @@ def check_dialogue(text: str, limits: Limits) -> str:
         text.encode()
     except UnicodeEncodeError:  # JSON can spell one half of a surrogate pair
         raise Refusal(422, "dialogue: expected whole Unicode characters, got half of one") from None
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    if not lines:
+    if not text.strip():
         raise Refusal(422, "dialogue: expected a conversation, got no text")
-    n_turns = sum(bool(_TURN.match(line)) for line in lines)
-    if n_turns < MIN_TURNS:
+    try:
+        turns = parse_turns(text)
+    except ValueError as error:  # it says the line, never its text
+        raise Refusal(422, f"dialogue: {error}") from None
+    if len(turns) < MIN_TURNS:
         raise Refusal(
             422,
             f"dialogue: expected at least {MIN_TURNS} turns, each on its own line as "
-            f"'Speaker: text', got {n_turns}",
+            f"'Doctor: text' or 'Patient: text', got {len(turns)}",
         )
-    return "\n".join(lines)
+    return dialogue_text(turns)

@@ -122,3 +122,11 @@ def test_mts_dialog_has_twenty_headers_and_all_four_sections():
     assert set(table["soap"]) == set(SECTIONS)
     with pytest.raises(ValueError, match="'nothing'"):
         header_table("nothing")
+
+
+def test_a_doctor_may_bear_a_name():
+    turns = parse_turns(
+        "Dr. Singh: Hello.\nDr O'Neill-Rye: Hi.\nDOCTOR Who: Yes.\nPt: Dr. Singh, no."
+    )
+    assert [turn.speaker for turn in turns] == ["doctor", "doctor", "doctor", "patient"]
+    assert turns[3].text == "Dr. Singh, no."

@@ -27,7 +27,7 @@ from medisum_utils.modelling.decoding import DECODING_FILE, Decoding, write_deco
 from medisum_utils.modelling.prompt import CONTROL_TOKENS, Renderer
 from medisum_utils.serving.app import create_app
 from medisum_utils.serving.background import BackgroundServer
-from medisum_utils.serving.checks import Limits
+from medisum_utils.serving.checks import Limits, check_dialogue
 from medisum_utils.serving.engine import Engine, NotReady, QueueFull
 from medisum_utils.serving.writer import ModelWriter, load_writer
 
@@ -329,8 +329,12 @@ BAD = {
     "empty": ({"json": {"dialogue": ""}}, 422, "no text"),
     "blank": ({"json": {"dialogue": " \n\t"}}, 422, "no text"),
     "one turn": ({"json": {"dialogue": SECRET_DIALOGUE.splitlines()[0]}}, 422, "2 turns"),
-    "prose": ({"json": {"dialogue": "Quixby has\nxylophobia\nzanzibar"}}, 422, "2 turns"),
-    "labels without text": ({"json": {"dialogue": "Doctor:\nPatient:\n"}}, 422, "2 turns"),
+    "prose": (
+        {"json": {"dialogue": "Quixby has\nxylophobia\nzanzibar"}},
+        422,
+        "before any known speaker",
+    ),
+    "labels without text": ({"json": {"dialogue": "Doctor:\nPatient:\n"}}, 422, "got none"),
     "no dialogue": ({"json": {"Quixby": "xylophobia"}}, 422, "no dialogue"),
     "a list": ({"json": [SECRET_DIALOGUE]}, 422, "expected"),
     "a number": ({"json": {"dialogue": 7}}, 422, "string"),
@@ -537,3 +541,10 @@ def _answers(port: int) -> bool:
         )
     except requests.ConnectionError:
         return False
+
+
+def test_a_dialogue_is_read_as_training_read_it():
+    text = "GP: Where does\nit hurt?\n\n[patient] Here.\r\nDr. Singh:  I  see."
+    assert check_dialogue(text, Limits()) == (
+        "Doctor: Where does it hurt?\nPatient: Here.\nDoctor: I see."
+    )
