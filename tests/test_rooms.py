@@ -82,3 +82,13 @@ def test_a_door_says_what_its_room_is_for(folder: Path) -> None:
 def test_a_module_is_short(path: Path) -> None:
     n_lines = len(path.read_text(encoding="utf-8").splitlines())
     assert n_lines <= N_LINES, f"expected at most {N_LINES} lines, got {n_lines}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_function_takes_at_most_seven_parameters(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            given = node.args
+            names = [each.arg for each in given.posonlyargs + given.args + given.kwonlyargs]
+            names = names[1:] if names[:1] in (["self"], ["cls"]) else names
+            assert len(names) <= 7 or node.name.endswith("_command"), f"{node.name}: {names}"

@@ -57,11 +57,22 @@ class Block:
     spans: np.ndarray
 
 
-class Documents:
-    """Makes blocks of a mixture: `mixture` maps kinds of `KINDS` to shares of documents.
+@dataclass(frozen=True, slots=True)
+class Chances:
+    """The share of dialogues that is worded anew, and of their phrasings that keep a frame.
 
-    Of the dialogues the share `p_reworded` is worded anew, see `Rewording` for `p_frame`.
+    See `Rewording` for the second.
     """
+
+    p_reworded: float = 0.0
+    p_frame: float = 0.0
+
+
+NEVER = Chances()
+
+
+class Documents:
+    """Makes blocks of a mixture: `mixture` maps kinds of `KINDS` to shares of documents."""
 
     def __init__(
         self,
@@ -72,8 +83,7 @@ class Documents:
         length: int,
         mixture: dict[str, float],
         seed: int,
-        p_reworded: float = 0.0,
-        p_frame: float = 0.0,
+        chances: Chances = NEVER,
     ) -> None:
         unknown = set(mixture) - set(KINDS)
         if unknown:
@@ -83,7 +93,7 @@ class Documents:
         vocabulary = tokenizer.get_vocab().items()
         self.breaks = {number for token, number in vocabulary if token.endswith(NEWLINE)}
         self.n_rows, self.length, self.mixture, self.seed = n_rows, length, mixture, seed
-        self.p_reworded, self.p_frame = p_reworded, p_frame
+        self.chances = chances
         book = load_casebook()
         self.sampler = CaseSampler(book)
         words = common_words(chain(*reversed(texts.values())))
@@ -105,8 +115,10 @@ class Documents:
 
     def _encounter(self, rng: random.Random, source: str) -> Encounter:
         rewording = None
-        if rng.random() < self.p_reworded:
-            rewording = Rewording(self.inventor.words, rng.choice(REWORDED_WORDS), self.p_frame)
+        if rng.random() < self.chances.p_reworded:
+            rewording = Rewording(
+                self.inventor.words, rng.choice(REWORDED_WORDS), self.chances.p_frame
+            )
         while True:
             sampler = {
                 "casebook": lambda _: self.sampler,

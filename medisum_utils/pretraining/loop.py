@@ -24,13 +24,12 @@ from transformers import LlamaForCausalLM
 from medisum_utils.pretraining import probes, record
 from medisum_utils.pretraining.architecture import build_model, build_optimizers, load_start
 from medisum_utils.pretraining.copying import copy_batch
-from medisum_utils.pretraining.documents import FULL, Block, Documents
+from medisum_utils.pretraining.documents import FULL, Block, Chances, Documents
 from medisum_utils.pretraining.nf4 import rounded
 from medisum_utils.pretraining.prepare import Prepared
 from medisum_utils.pretraining.recipe import Recipe, Stage
 from medisum_utils.pretraining.schedule import Progress, learning_rate, probe_due
 from medisum_utils.pretraining.tokens import CONTROL_TOKENS
-from medisum_utils.runs import machine
 
 CHECKPOINT_EVERY_S = 120.0
 COMPILE_FROM_TOKENS = 1024  # row length
@@ -107,10 +106,11 @@ class Pretraining:
             self.name,
             self.recipe,
             self.prepared.corpus,
-            device=record.training_machine(),
-            n_workers=self.n_workers,
-            compiled=self.compile,
-            versions=machine.versions(),
+            {
+                "machine": record.training_machine(),
+                "n_loader_workers": self.n_workers,
+                "compiled": self.compile,
+            },
         )
         if self.start is not None:
             record.join_records(folder, self.start)
@@ -153,8 +153,7 @@ class Pretraining:
             length=stage.length,
             mixture=mixture,
             seed=self.recipe.seed,
-            p_reworded=stage.p_reworded,
-            p_frame=stage.p_frame,
+            chances=Chances(stage.p_reworded, stage.p_frame),
         )
 
     def _loader(self, documents: Documents) -> torch.utils.data.DataLoader:

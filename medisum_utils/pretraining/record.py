@@ -51,20 +51,18 @@ def write_record(
     recipe_name: str,
     recipe: Recipe,
     corpus: Mapping[str, Any],
-    *,
-    device: str,
-    n_workers: int,
-    compiled: bool,
-    versions: Mapping[str, str],
+    made_with: Mapping[str, Any],
 ) -> Path:
     """Writes `pretraining.json` from the log and the weights that lie in `folder`.
 
-    `corpus` says what was read; tokens and seconds are those of the log's last line.
+    `corpus` says what was read, `made_with` the `machine`, the `n_loader_workers` and whether the
+    model was `compiled`; tokens and seconds are those of the log's last line.
     """
+    versions = machine.versions()
     last = read_log(folder / LOG)[-1]
     content = {
         "recipe": recipe_name,
-        "machine": device,
+        "machine": made_with["machine"],
         "seconds": last["seconds"],
         "tokens": last["tokens"],
         "steps": last["step"],
@@ -73,8 +71,8 @@ def write_record(
         "weights_bytes": (folder / WEIGHTS).stat().st_size,
         "weights_sha256": sha256_file(folder / WEIGHTS),
         "corpus": dict(corpus),
-        "n_loader_workers": n_workers,
-        "compiled": compiled,
+        "n_loader_workers": made_with["n_loader_workers"],
+        "compiled": made_with["compiled"],
         "versions": {name: versions[name] for name in PACKAGES},
         "settings": asdict(recipe),
     }

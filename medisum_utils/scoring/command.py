@@ -34,6 +34,7 @@ def score_command(
     Bad input (an unknown column, a NaN cell, other ids, other lengths) is an error with exit
     status 2; an empty prediction scores as such and is counted.
     """
+    from medisum_utils.scoring.files import Reading
     from medisum_utils.scoring.protocols import score_files  # scipy takes a second to import
 
     try:
@@ -43,8 +44,7 @@ def score_command(
             dialogues=dialogues,
             against=against,
             protocol=protocol,
-            column=column,
-            match=match,
+            reading=Reading(column, match),
             seed=seed,
         )
         if json is not None:

@@ -68,6 +68,20 @@ class Table:
         return None
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How files of notes are read: from which `column`, and rows put together by what.
+
+    Without a column the protocol's own are tried; `match` is one of `MATCHES`, see `row_order`.
+    """
+
+    column: str | None = None
+    match: str = "auto"
+
+
+AS_USUAL = Reading()
+
+
 def read_table(path: str | os.PathLike) -> Table:
     """Reads a CSV file whole, its line ends made LF.
 

@@ -25,7 +25,7 @@ from medisum_utils.notes.divisions import (
     aci_divisions,
     soap_divisions,
 )
-from medisum_utils.scoring.files import Table, check_texts, read_table, row_order
+from medisum_utils.scoring.files import AS_USUAL, Reading, Table, check_texts, read_table, row_order
 from medisum_utils.scoring.report import DivisionScores, Report, Scores, make_report
 from medisum_utils.scoring.rouge import rouge_scores
 
@@ -72,25 +72,25 @@ def score_files(
     dialogues: str | os.PathLike | None = None,
     against: str | os.PathLike | None = None,
     protocol: str = "aci-bench",
-    column: str | None = None,
-    match: str = "auto",
+    reading: Reading = AS_USUAL,
     seed: int = 0,
 ) -> Report:
     """Scores the notes of one CSV file against those of another; see `score`.
 
-    `column` holds the notes in every file; without it the protocol's `NOTE_COLUMNS`. Dialogues
-    are read from column "dialogue". The rules for bad input stand in `score_files.py`.
+    `reading` names the column of the notes in every file; without one, the protocol's
+    `NOTE_COLUMNS` are tried. Dialogues are read from column "dialogue". The rules for bad input
+    stand in `files.py`.
 
     Raises: ValueError for files that break a rule; OSError for one that cannot be read.
     """
     _check_protocol(protocol)
-    names = (column,) if column else NOTE_COLUMNS[protocol]
+    names = (reading.column,) if reading.column else NOTE_COLUMNS[protocol]
     table = read_table(references)
     matched: dict[str, str] = {}
 
     def notes(path: str | os.PathLike, columns: Sequence[str], role: str) -> list[str]:
         other = read_table(path)
-        order, matched[role] = row_order(table, other, match)
+        order, matched[role] = row_order(table, other, reading.match)
         cells = other.texts(columns, may_be_empty=role in ("predictions", "against"))
         return [cells[place] for place in order]
 
@@ -103,7 +103,7 @@ def score_files(
         groups=_groups(table, protocol),
         seed=seed,
     )
-    return result.with_source(matched=matched, ids=table.ids() if match != "row" else None)
+    return result.with_source(matched=matched, ids=table.ids() if reading.match != "row" else None)
 
 
 def per_note(

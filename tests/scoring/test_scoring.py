@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from medisum_utils.scoring import score, score_files
 from medisum_utils.scoring.command import score_command
-from medisum_utils.scoring.files import read_table
+from medisum_utils.scoring.files import Reading, read_table
 
 NOTES = [
     "CC:\nsore throat\nEXAM:\nred tonsils\nPLAN:\nrest and fluids",
@@ -194,7 +194,7 @@ def test_rows_are_matched_by_id_whatever_their_order(references, tmp_path):
     assert _means(report)["rouge1"] == 100
     assert report.data["matched_by"] == {"predictions": "id"}
     assert report.data["per_note"]["ids"] == ["1", "2", "3"]
-    assert _means(score_files(references, turned, match="row"))["rouge1"] < 100
+    assert _means(score_files(references, turned, reading=Reading(match="row")))["rouge1"] < 100
 
 
 def test_rows_without_ids_are_matched_by_row(references, tmp_path):
@@ -202,7 +202,7 @@ def test_rows_without_ids_are_matched_by_row(references, tmp_path):
     assert report.data["matched_by"] == {"predictions": "row"}
     assert _means(report)["rouge1"] == 100
     with pytest.raises(ValueError, match=r"plain\.csv: expected a column id"):
-        score_files(references, tmp_path / "plain.csv", match="id")
+        score_files(references, tmp_path / "plain.csv", reading=Reading(match="id"))
 
 
 @pytest.mark.parametrize(
@@ -234,7 +234,7 @@ def test_an_empty_reference_is_an_error(references, tmp_path):
 
 def test_a_wrong_column_is_an_error_that_names_the_right_ones(references):
     with pytest.raises(ValueError, match=r"expected a column 'summary', got id, note"):
-        score_files(references, references, column="summary")
+        score_files(references, references, reading=Reading("summary"))
 
 
 @pytest.mark.parametrize(
