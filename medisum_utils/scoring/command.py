@@ -35,7 +35,7 @@ def score_command(
     status 2; an empty prediction scores as such and is counted.
     """
     from medisum_utils.scoring.files import Reading
-    from medisum_utils.scoring.protocols import score_files  # scipy takes a second to import
+    from medisum_utils.scoring.protocols import score_files
 
     try:
         result = score_files(

@@ -10,7 +10,6 @@ from itertools import pairwise
 
 import numpy as np
 from rouge_score import scoring, tokenize
-from scipy import stats
 
 from medisum_utils.scoring.lcs import Bits, lcs_length, lcs_reference_indices, positions
 
@@ -124,6 +123,8 @@ def interval(values: Sequence[float], seed: int = 0) -> dict[str, float | None]:
     Raises: ValueError for no values, or for one that is not finite.
     Source: scipy.stats.bootstrap; Efron 1987, Better bootstrap confidence intervals.
     """
+    from scipy import stats  # takes a second to import
+
     sample = _finite(values)
     mean = float(sample.mean())
     if sample.size == 1:
@@ -164,6 +165,8 @@ def paired_difference(
 
 
 def _permutation_p(difference: np.ndarray, seed: int) -> float:
+    from scipy import stats  # takes a second to import
+
     if difference.size == 1 or np.abs(difference).max() <= ROUNDING:
         return 1.0
     test = stats.permutation_test(

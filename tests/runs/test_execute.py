@@ -243,7 +243,7 @@ def test_durations_are_words(seconds: float, words: str) -> None:
 def test_a_long_message_is_cut_and_paths_lose_their_folders() -> None:
     error = ValueError("x" * 5000)
     assert len(failures.explain(error)[0]) < failures.MAX_MESSAGE + 100
-    assert failures.short_path(runs.__file__) == "medisum_utils/runs/steps.py"
+    assert failures.short_path(runs.__file__) == "medisum_utils/runs/__init__.py"
     assert failures.short_path("/home/someone/lib/site-packages/torch/nn/a.py") == "torch/nn/a.py"
 
 
