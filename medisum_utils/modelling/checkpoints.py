@@ -51,8 +51,8 @@ def _by_step(folder: str | os.PathLike) -> list[Path]:
 
     `transformers.trainer_utils.get_last_checkpoint` gives the newest alone, complete or not.
     """
-    found = [path for path in Path(folder).glob("checkpoint-*") if step_of(path) is not None]
-    return sorted(found, key=step_of, reverse=True)
+    checkpoints = [path for path in Path(folder).glob("checkpoint-*") if step_of(path) is not None]
+    return sorted(checkpoints, key=step_of, reverse=True)
 
 
 def what_is_missing(checkpoint: Path) -> str | None:
@@ -132,7 +132,7 @@ def set_incomplete_aside(folder: str | os.PathLike) -> list[str]:
     Under their names they would be counted when old checkpoints make room, and a new one written
     over them could be taken for complete too early.
     """
-    said = []
+    messages = []
     for path in _by_step(folder):
         reason = what_is_missing(path)
         if reason:
@@ -140,8 +140,8 @@ def set_incomplete_aside(folder: str | os.PathLike) -> list[str]:
             while (aside := path.with_name(f"incomplete-{path.name}.{number}")).exists():
                 number += 1
             path.rename(aside)
-            said.append(f"{path.name} is not complete ({reason}): set aside as {aside.name}.")
-    return said
+            messages.append(f"{path.name} is not complete ({reason}): set aside as {aside.name}.")
+    return messages
 
 
 def load_state(checkpoint: Path) -> TrainerState:

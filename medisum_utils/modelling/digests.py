@@ -22,8 +22,8 @@ def base_digest(base: str) -> str:
 
     Raises: FileNotFoundError for weights that are not there, or not all; see also `find_base`.
     """
-    found = find_base(base)
-    folder = Path(found) if Path(found).is_dir() else _snapshot(found)
+    place = find_base(base)
+    folder = Path(place) if Path(place).is_dir() else _snapshot(place)
     weights = list(folder.glob("*.safetensors")) or list(folder.glob("*.bin"))
     there = {path.name for path in weights if path.is_file()}
     needed: set[str] = set()

@@ -64,15 +64,15 @@ def supervised_html(renderer: Renderer, example: RenderedExample) -> str:
         parts.append(f"<mark>{text}</mark>" if supervised else text)
         run.clear()
 
-    before = 0
+    was_supervised = 0
     for token, supervised in zip(example.input_ids, example.completion_mask, strict=True):
-        if token in names or supervised != before:
-            close(bool(before))
+        if token in names or supervised != was_supervised:
+            close(bool(was_supervised))
         if token in names:
             box = f"<b>{html.escape(names[token])}</b>"
             parts.append(f"<mark>{box}</mark>" if supervised else box)
         else:
             run.append(token)
-        before = supervised
-    close(bool(before))
+        was_supervised = supervised
+    close(bool(was_supervised))
     return f'<pre style="white-space: pre-wrap">{"".join(parts)}</pre>'
