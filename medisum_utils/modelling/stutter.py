@@ -39,7 +39,7 @@ class NoStutter(LogitsProcessor):
         n = note.shape[1]
         scores = scores.clone()
         for length in range(SHORTEST, min(LONGEST, (n + 1) // 2) + 1):
-            # The last `length - 1` tokens repeat the stretch before them: one more token completes it.
+            # The last `length - 1` tokens repeat the stretch before: one more completes it.
             last, previous = note[:, n - length + 1 :], note[:, n - 2 * length + 1 : n - length]
             (stuck,) = (last == previous).all(dim=1).nonzero(as_tuple=True)
             scores[stuck, note[stuck, n - length]] = -float("inf")
