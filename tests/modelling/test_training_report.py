@@ -118,12 +118,13 @@ def test_whole_numbers_are_shown_whole_and_with_units() -> None:
 
 
 def test_the_loss_is_drawn_on_a_logarithmic_axis_over_whole_steps() -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     axis = Figure().subplots()
     schedule = plan_schedule(1080, n_epochs=1.0, examples_per_step=1, n_validations=2)
     training_report.draw_losses(axis, *training_report.loss_tables(LOG), OUTCOME, schedule)
-    axis.figure.canvas.draw()
+    FigureCanvasAgg(axis.figure).draw()
     assert axis.get_yscale() == "log"
     assert axis.get_xlabel() == "step (of 1 example)"
     steps = [label.get_text() for label in axis.get_xticklabels()]
