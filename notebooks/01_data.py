@@ -32,24 +32,17 @@ own_test_share = 0.1
 near_duplicate = 0.5  # of own data: Jaccard of dialogues that count as copies, above 0 to 1
 compare_corpora = True  # ACI-Bench and MTS-Dialog in the same table, if they are at hand
 n_compared_words = 50_000  # words of dialogue on which vocabularies are compared
-max_nearest_rouge1 = 0.60  # above it, generated data could be solved by retrieval
-example = 0  # number of the training encounter that is shown
 show_text: bool | None = None  # in all reports of the run; None: generated text alone is shown
 
 # %%
-import html
-
 import matplotlib.pyplot as plt
-import numpy as np
-import pandas as pd
 from IPython.display import HTML, Markdown, display
 
 from medisum_utils import figures, runs
-from medisum_utils.data import sources, variety
+from medisum_utils.data import overview, sources, variety, views
 from medisum_utils.data.grouping import find_groups
 from medisum_utils.data.splits import NEAR_DUPLICATE, check_leaks, split_manifest
-from medisum_utils.encounter import SECTIONS, write_jsonl
-from medisum_utils.notes.headers import header_table
+from medisum_utils.encounter import write_jsonl
 from medisum_utils.runs import profiles
 from medisum_utils.synthesis.augmented import EXCHANGED
 
@@ -59,7 +52,7 @@ generated, is_own = sources.is_generated(source), sources.is_own(source)
 text_is_shown = sources.may_show_text(source) if show_text is None else show_text
 if is_own:
     runs.keep_private(profile)
-name = "generated data" if generated else "your own data" if is_own else source
+name = sources.report_name(source)
 
 # %% [markdown]
 # ## The answer first
@@ -78,18 +71,19 @@ answer = display(Markdown("*Being measured.*"), display_id=True)
 # and copies or near copies of each other, always go into the same split.
 
 # %%
-step = runs.start(
-    "01_data",
-    profile,
-    profiles.parameters_in("01_data", globals()),
-    inputs=sources.source_files(source),
-)
-sizes = {"train": n_train, "valid": n_valid, "test": n_test, "test_unseen": n_test_unseen}
-own_shares = {"train": 1 - own_valid_share - own_test_share}
-own_shares |= {"valid": own_valid_share, "test": own_test_share}
-shares = {"own_shares": own_shares, "exchanged_share": exchanged_share}
+parameters = profiles.parameters_in("01_data", globals())
+step = runs.start("01_data", profile, parameters, inputs=sources.source_files(source))
 splits = sources.load_source(
-    source, seed=seed, sizes=sizes, **shares, near_duplicate=near_duplicate
+    source,
+    seed=seed,
+    sizes={"train": n_train, "valid": n_valid, "test": n_test, "test_unseen": n_test_unseen},
+    own_shares={
+        "train": 1 - own_valid_share - own_test_share,
+        "valid": own_valid_share,
+        "test": own_test_share,
+    },
+    exchanged_share=exchanged_share,
+    near_duplicate=near_duplicate,
 )
 if is_own:
     everyone = [encounter for part in splits.values() for encounter in part]
@@ -101,18 +95,7 @@ tests = [split for split in splits if split not in ("train", "valid")]
 # of letters and digits, speaker labels and headers not counted.
 
 # %%
-lengths = {split: variety.lengths(encounters) for split, encounters in splits.items()}
-overview = pd.DataFrame(
-    {split: {"encounters": len(table), **table.mean()} for split, table in lengths.items()}
-).T
-columns = ["encounters", "turns", "dialogue (words)", "note (words)", "words a turn"]
-overview = overview.set_axis(columns, axis=1).round(1).astype({"encounters": int})
-if generated:
-    exchanged = {s: sum(EXCHANGED in one.meta for one in part) for s, part in splits.items()}
-    overview.insert(1, "exchanged names", exchanged)
-if official := sources.official_counts(source):
-    overview.insert(1, "official count", official)
-overview
+overview.lengths_table(splits, sources.official_counts(source))
 
 # %% [markdown]
 # ### What they are about
@@ -125,20 +108,7 @@ overview
 # so that a model which knows the names by heart has to read all the same; they are counted apart.
 
 # %%
-topic = {"synthetic": "speciality", "mts-dialog": sources.CORPUS_HEADER}.get(source, "subset")
-rows = [
-    {"split": split, topic: one.meta.get(topic, one.source), "problem": one.meta.get("problem")}
-    for split, encounters in splits.items()
-    for one in encounters
-    if EXCHANGED not in one.meta
-]
-about = pd.DataFrame(rows)
-composition = pd.crosstab(about[topic], about["split"])[list(splits)]
-if generated:
-    problems = about.groupby([topic, "split"])["problem"].nunique().unstack(fill_value=0)
-    composition["problems in training"] = problems["train"]
-    composition["unseen problems"] = problems["test_unseen"]
-composition
+overview.composition_table(source, splits)
 
 # %% [markdown]
 # ### From a corpus's headers to S, O, A and P
@@ -149,18 +119,7 @@ composition
 # word for word; the corpus's own header stays in the record.
 
 # %%
-table = header_table("mts-dialog")
-if sources.MTS in source:
-    found = [
-        {"header": one.meta[sources.CORPUS_HEADER], "split": split}
-        for split, encounters in splits.items()
-        for one in encounters
-        if one.source == sources.MTS
-    ]
-    counts = pd.DataFrame(found).value_counts().unstack(fill_value=0)
-    counts = counts[[split for split in splits if split in counts]].reindex(table["header"])
-    table = table.join(counts.fillna(0).astype(int), on="header")
-table.set_index("header")
+overview.headers_in(splits)
 
 # %% [markdown]
 # ## One encounter
@@ -169,35 +128,9 @@ table.set_index("header")
 # the note on the right. A letter gives the section where a fact belongs. A turn without a fact
 # adds nothing to the note.
 
-
-# %%
-def turn_row(encounter, number, turn):
-    """One turn with the facts that it says."""
-    facts = [fact for fact in encounter.facts if number in fact.turns]
-    label = "display:inline-block;border:1px solid #0072B2;border-radius:3px;padding:0 4px;"
-    tags = " ".join(
-        f"<span style='{label}margin:1px;font-size:80%;background:#eaf3fa'>"
-        f"<b>{fact.section[:1].upper()}</b> {html.escape(f'{fact.kind}: {fact.text}')}</span>"
-        for fact in facts
-    )
-    said = f"<b>{turn.speaker.capitalize()}</b> {html.escape(turn.text)}"
-    return f"<div style='margin:0 0 5px'><small>{number}</small> {said}<br>{tags}</div>"
-
-
-def conversation(encounter):
-    """Dialogue and note side by side."""
-    turns = [turn_row(encounter, *numbered) for numbered in enumerate(encounter.turns)]
-    note = html.escape(encounter.note_text)
-    cell = "<td style='vertical-align:top;text-align:left;"
-    left = f"{cell}width:60%'>{''.join(turns)}</td>"
-    right = f"{cell}white-space:pre-wrap'>{note}</td>"
-    style = "table-layout:fixed;width:100%;overflow-wrap:anywhere"
-    return f"<table style='{style}'><tr>{left}{right}</tr></table>"
-
-
 # %%
 if text_is_shown:
-    display(HTML(conversation(splits["train"][example])))
+    display(HTML(views.encounter_html(splits["train"][0])))
 else:
     display(Markdown("*No dialogue and no note of this data is shown: see `show_text`.*"))
 
@@ -209,34 +142,13 @@ else:
 # record.
 
 # %%
-rows = [
-    {
-        "section": fact.section,
-        "kind": fact.kind,
-        "position": fact.turns[0] / (len(one.turns) - 1),
-        "doctor": all(one.turns[turn].speaker == "doctor" for turn in fact.turns),
-        "relative": any(one.turns[turn].speaker == "relative" for turn in fact.turns),
-    }
-    for one in splits["train"]
-    for fact in one.facts
-]
-facts = pd.DataFrame(rows, columns=["section", "kind", "position", "doctor", "relative"])
+n_train_encounters = len(splits["train"])
+facts = overview.facts_of(splits["train"])
+n_facts = len(facts) / n_train_encounters
 if facts.empty:
     display(Markdown("*This data has no record of its facts.*"))
-
-# %%
-n_facts = len(facts) / len(splits["train"])
-if not facts.empty:
-    order = facts["section"].map(SECTIONS.index)
-    kinds = facts.assign(order=order).groupby(["order", "section", "kind"], sort=True)
-    by_kind = pd.DataFrame(
-        {
-            "facts an encounter": kinds.size() / len(splits["train"]),
-            "only the doctor says it": kinds["doctor"].mean().map("{:.0%}".format),
-            "a relative says it": kinds["relative"].mean().map("{:.0%}".format),
-        }
-    )
-    display(by_kind.droplevel("order").round(2))
+else:
+    display(overview.facts_by_kind(facts, n_train_encounters))
 
 # %% [markdown]
 # Where in a conversation are the facts? Each point is the middle of a section's facts, the thick
@@ -244,16 +156,8 @@ if not facts.empty:
 
 # %%
 if not facts.empty:
-    quantiles = facts.groupby("section")["position"].quantile([0.05, 0.25, 0.5, 0.75, 0.95])
-    spans = quantiles.unstack().loc[list(SECTIONS)]
     fig, ax = plt.subplots(figsize=(7.2, 2.3))
-    ax.hlines(spans.index, spans[0.05], spans[0.95], color="#0072B2", lw=1.5)
-    ax.hlines(spans.index, spans[0.25], spans[0.75], color="#0072B2", lw=7, alpha=0.6)
-    ax.plot(spans[0.5], spans.index, "o", color="black", ms=5)
-    ax.set(xlabel="place in the conversation (0 first turn, 1 last turn)", xlim=(-0.02, 1.02))
-    ax.set_title(f"Half of the plan is said after {spans.loc['plan', 0.5]:.0%} of the conversation")
-    ax.invert_yaxis()
-    ax.grid(axis="y", visible=False)
+    views.draw_fact_places(ax, facts)
     figures.save(fig, step, "01_fact_places")
 
 # %% [markdown]
@@ -264,35 +168,16 @@ if not facts.empty:
 # from real talk it is. Nothing is downloaded for this comparison.
 
 # %%
-at_hand = {
-    "aci-bench": sources.is_at_hand("aci-bench"),
-    "mts-dialog": sources.is_at_hand("mts-dialog"),
-}
-as_in_casebook = [one for one in splits["train"] if EXCHANGED not in one.meta]
-compared = {name: (as_in_casebook, splits[tests[0]])}
-for corpus, is_there in at_hand.items():
-    if compare_corpora and is_there and corpus != source:
-        real = sources.load_source(corpus, seed=seed, sizes={}, own_shares={})
-        compared[corpus] = (real["train"], real["test1"])
-absent = [corpus for corpus in at_hand if corpus not in compared and corpus != source]
-if absent:
-    why = "not at hand" if compare_corpora else "not asked for"
-    display(Markdown(f"*{' and '.join(absent)}: {why}, so the rows below lack them.*"))
-else:
-    display(Markdown(f"*Compared: {', '.join(compared)}.*"))
+as_in_casebook = [each for each in splits["train"] if EXCHANGED not in each.meta]
+beside = sources.load_beside(source) if compare_corpora else {}
+compared = {name: (as_in_casebook, splits[tests[0]]), **beside}
+display(Markdown(views.compared_sentence(source, list(compared), asked_for=compare_corpora)))
 
 # %%
-n_there = {
-    key: variety.lengths(train)["dialogue_words"].sum() for key, (train, _) in compared.items()
-}
-n_words = min(n_compared_words, *n_there.values())
-measured = pd.DataFrame(
-    {
-        key: variety.variety(train, test, n_words=n_words, seed=seed)
-        for key, (train, test) in compared.items()
-    }
-)
-measured.map(lambda value: f"{value:,.1f}" if value > 2 else f"{value:.3f}")
+trains = {key: train for key, (train, _) in compared.items()}
+n_words = variety.n_comparable_words(trains, n_compared_words)
+measured = variety.comparison(compared, n_words=n_words, seed=seed)
+overview.measures_table(measured)
 
 # %% [markdown]
 # *distinct-n*: share of different n-grams in the same number of words. *Heaps exponent*: 0 is a
@@ -301,16 +186,10 @@ measured.map(lambda value: f"{value:,.1f}" if value > 2 else f"{value:.3f}")
 # most similar dialogue (TF-IDF cosine), and what its note would score.
 
 # %%
+samples = {key: variety.sample_words(train, n_words, seed) for key, train in trains.items()}
+growths = {key: variety.vocabulary_growth(sample) for key, sample in samples.items()}
 fig, ax = plt.subplots(figsize=(7.2, 3.4))
-for (key, (train, _)), marker in zip(compared.items(), "os^", strict=False):
-    growth = variety.vocabulary_growth(variety.sample_words(train, n_words, seed))
-    label = f"{key} ({growth['n_distinct'].iloc[-1]:,} words)"
-    ax.plot("n_words", "n_distinct", data=growth, marker=marker, ms=4, label=label)
-ax.set(xlabel="words of dialogue read", ylabel="different words met")
-ours = variety.sample_words(as_in_casebook, n_words, seed)
-n_distinct = len({word for text in ours for word in text})
-ax.set_title(f"{n_distinct:,} different words in {n_words:,} words of {name}")
-ax.legend()
+views.draw_vocabulary(ax, growths)
 figures.save(fig, step, "01_vocabulary")
 
 # %% [markdown]
@@ -321,16 +200,7 @@ figures.save(fig, step, "01_vocabulary")
 
 # %%
 fig, axes = plt.subplots(1, 2, figsize=(7.2, 3.2), sharey=True)
-panels = {"n_turns": "turns of the dialogue", "note_words": "words of the note"}
-for ax, (column, label) in zip(axes, panels.items(), strict=True):
-    for (key, (train, _)), style in zip(compared.items(), ["-", "--", ":"], strict=False):
-        ax.ecdf(variety.lengths(train)[column], ls=style, label=f"{key} (n = {len(train):,})")
-    ax.set(xlabel=label, xscale="log")
-axes[0].set_ylabel("share of encounters")
-axes[1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
-turns = lengths["train"]["n_turns"].quantile([0.05, 0.95])
-title = f"Nine in ten dialogues have {turns.iloc[0]:.0f} to {turns.iloc[1]:.0f} turns ({name})"
-fig.suptitle(title, x=0.01, ha="left", size=12, weight="bold")
+views.draw_lengths(axes, {key: variety.lengths(train) for key, train in trains.items()})
 figures.save(fig, step, "01_lengths")
 
 # %% [markdown]
@@ -345,33 +215,17 @@ retrieved = {
     split: variety.nearest_note_rouge1(splits["train"], splits[split], near)
     for split, near in found.items()
 }
-nearest = pd.DataFrame(
-    {
-        split: {
-            "n": len(near.cosine),
-            "mean cosine of the nearest dialogue": near.cosine.mean(),
-            "highest cosine": near.cosine.max(),
-            "ROUGE-1 of its note, mean": np.mean(retrieved[split]),
-            "ROUGE-1 of its note, highest": np.max(retrieved[split]),
-        }
-        for split, near in found.items()
-    }
-).T.astype({"n": int})
-display(nearest.round(3))
+nearest = overview.nearest_table(found, retrieved)
+rouge1 = nearest[overview.ROUGE1_MEAN]
 if generated:
-    rouge1 = nearest.loc["test", "ROUGE-1 of its note, mean"]
-    assert rouge1 <= max_nearest_rouge1, f"retrieval scores {rouge1:.3f} on test, too much"
+    assert rouge1["test"] <= variety.MAX_NEAREST_ROUGE1, (
+        f"retrieval scores {rouge1['test']:.3f} on test, too much"
+    )
+nearest.round(3)
 
 # %%
 fig, ax = plt.subplots(figsize=(7.2, 3.0))
-for split, style in zip(tests, ["-", "--", ":", "-.", (0, (1, 3))], strict=False):
-    label = f"{split} (n = {len(found[split].cosine)})"
-    ax.ecdf(found[split].cosine, color=figures.colour_of(split), ls=style, label=label)
-ax.set(xlabel="cosine to the nearest training dialogue (TF-IDF)", ylabel="share of the split")
-ax.set_xlim(0, 1)
-median = np.median(found[tests[0]].cosine)
-ax.set_title(f"Half of {tests[0]} is no closer than {median:.2f} to any training dialogue")
-ax.legend(loc="lower right")
+views.draw_nearest(ax, found)
 figures.save(fig, step, "01_nearest")
 
 # %% [markdown]
@@ -408,41 +262,30 @@ runs.write_json(step.stage(folder / runs.SPLIT_MANIFEST), about_splits)
 obsolete = [path for path in folder.glob("*.jsonl") if path not in step.staged]
 if not text_is_shown:  # a report of an earlier run must not go on showing it
     obsolete += runs.reports_with_text(profile)
-pd.DataFrame(
-    {
-        split: {
-            "encounters": entry["n"],
-            "MB": round(entry["bytes"] / 1e6, 1),
-            "SHA-256 begins": entry["sha256"][:12],
-        }
-        for split, entry in written.items()
-    }
-).T
+overview.written_table(written)
 
 # %%
+sizes = {split: len(encounters) for split, encounters in splits.items()}
+highest_jaccard = float(leaks["highest_jaccard"].max())
 entry = step.finish(
     obsolete=obsolete,
     source=name,
-    n={split: len(encounters) for split, encounters in splits.items()},
+    n=sizes,
     facts_per_encounter=round(n_facts, 2),
     variety=measured.round(4).to_dict(),
     nearest=nearest.round(4).to_dict(orient="index"),
-    highest_jaccard=round(float(leaks["highest_jaccard"].max()), 4),
+    highest_jaccard=round(highest_jaccard, 4),
 )
-counted = ", ".join(f"{split} {len(encounters):,}" for split, encounters in splits.items())
-lines = [
-    f"**No encounter of {name} stands in two splits** ({counted}): the closest two share "
-    f"{leaks['highest_jaccard'].max():.0%} of their five-word shingles."
-]
-scores = [f"{mean:.2f} on {split}" for split, mean in nearest[nearest.columns[3]].items()]
-lines.append(f"The note of the nearest training dialogue scores ROUGE-1 {', '.join(scores)}.")
-if n_facts:
-    lines.append(f"A note has {n_facts:.0f} facts to get right on average.")
-pairs = [f"{key} {share:.0%}" for key, share in measured.loc["distinct-2"].items()]
-lines.append(
-    f"In {n_words:,} words of dialogue, so many word pairs are different: {', '.join(pairs)}."
+said = views.verdict(
+    name,
+    sizes,
+    highest_jaccard=highest_jaccard,
+    rouge1=rouge1.to_dict(),
+    n_facts=n_facts,
+    distinct_pairs=measured.loc["distinct-2"].to_dict(),
+    n_words=n_words,
 )
-answer.update(Markdown(" ".join(lines)))
+answer.update(Markdown(said))
 
 # %% [markdown]
 # ## Limits

@@ -36,11 +36,9 @@ arithmetic = "auto"  # of matrix products: bf16, fp32, or auto; loss, norms, ada
 resume = False  # true: go on from the newest complete checkpoint
 
 # %%
-import math
 import shutil
 
 import matplotlib.pyplot as plt
-import pandas as pd
 from IPython.display import Markdown, display
 
 from medisum_utils import figures, runs
@@ -51,16 +49,16 @@ silence_clutter()
 figures.use_style()
 
 # %%
-import torch
 from peft import LoraConfig
 from transformers import PrinterCallback
 from trl import SFTTrainer
 
 from medisum_utils.modelling import checkpoints as saved
 from medisum_utils.modelling import model as models
-from medisum_utils.modelling import training, training_record
+from medisum_utils.modelling import training, training_record, training_report
 from medisum_utils.modelling.prompt import PROMPT_FILE, Renderer, read_prompt
 from medisum_utils.modelling.rendered import read_rendered
+from medisum_utils.modelling.schedule import plan_schedule
 
 runs.seed_everything(seed)
 
@@ -84,17 +82,15 @@ inputs = [
     runs.require(rendered / name, "02_format", profile)
     for name in ("train.jsonl", "valid.jsonl", PROMPT_FILE)
 ]
-train = read_rendered(inputs[0])
-valid = read_rendered(inputs[1])[:n_valid]
 parameters = profiles.parameters_in("03_qlora_train", globals())
 step = runs.start("03_qlora_train", profile, parameters, inputs)
+train, valid = read_rendered(inputs[0]), read_rendered(inputs[1])[:n_valid]
 base_model = read_prompt(rendered)["base_model"]
 tokenizer = models.load_tokenizer(base_model)
 renderer = Renderer.load(rendered, tokenizer)
 
 # %% [markdown]
-# Is the machine large enough? That is asked now, not an hour into the run. The floor is the weights
-# of the base; activations, gradients, the adapter and the libraries come on top.
+# Is the machine large enough? That is asked now, not an hour into the run.
 
 # %%
 device = models.pick_device(device)
@@ -102,13 +98,7 @@ dtype = "bfloat16" if device == "cuda" else "float32"  # of what is not quantise
 bf16 = models.use_bf16(arithmetic, device)
 adapter = runs.adapter_dir(profile)
 weights_gib = models.weights_gib(models.load_config(base_model), dtype=dtype)
-models.check_resources(
-    device,
-    memory_gib=2.0 + (0.0 if device == "cuda" else 4 * weights_gib),
-    gpu_memory_gib=1.0 + 1.5 * weights_gib,
-    disk_gib=1.0,
-    path=adapter,
-)
+training.check_machine(weights_gib, device, adapter)
 
 # %% [markdown]
 # ## The base, in four bits
@@ -121,17 +111,8 @@ models.check_resources(
 base = models.load_base(base_model, device=device, dtype=dtype)
 base.config.use_cache = False  # a cache is for writing, not for training
 step.read_base(base_model, models.base_digest(base_model))
-n_base = sum(
-    math.prod(getattr(getattr(p, "quant_state", None), "shape", p.shape)) for p in base.parameters()
-)
-sizes = {
-    "parameters": f"{n_base:,}",
-    "weights in memory (MiB)": f"{weights_gib * 1024:,.1f}",
-    "layers": f"{base.config.num_hidden_layers}",
-    "hidden size": f"{base.config.hidden_size:,}",
-    "vocabulary (tokens)": f"{base.config.vocab_size:,}",
-}
-pd.DataFrame({"base": sizes})
+n_base = training.count_weights(base)
+training_report.base_table(base.config, n_base, weights_gib)
 
 # %% [markdown]
 # ## The adapter
@@ -142,11 +123,10 @@ pd.DataFrame({"base": sizes})
 # for one or few passes, and without it the layers run faster.
 
 # %%
-targets = "all-linear"  # every linear layer except the head
 lora = LoraConfig(
     r=lora_rank,
     lora_alpha=lora_alpha,
-    target_modules=targets,
+    target_modules="all-linear",  # every linear layer except the head
     lora_dropout=0.0,
     bias="none",
     task_type="CAUSAL_LM",
@@ -160,32 +140,34 @@ lora = LoraConfig(
 # in a straight line to zero.
 
 # %%
-examples_per_step = batch_size * n_accumulation
-sampling = "group_by_length" if group_by_length else "random"
-validate_every = max(1, round(n_epochs * len(train) / examples_per_step / n_validations))
-n_steps = validate_every * n_validations
+schedule = plan_schedule(
+    len(train),
+    n_epochs=n_epochs,
+    examples_per_step=batch_size * n_accumulation,
+    n_validations=n_validations,
+)
 choices = {
-    "max_steps": n_steps,
+    "max_steps": schedule.n_steps,
     "per_device_train_batch_size": batch_size,
     "gradient_accumulation_steps": n_accumulation,
     "learning_rate": learning_rate,
     "lr_scheduler_type": "linear",
-    "warmup_steps": max(1, round(0.05 * n_steps)),
+    "warmup_steps": schedule.n_warmup,
     "max_grad_norm": 1.0,
     "weight_decay": 0.0,
-    "train_sampling_strategy": sampling,
+    "train_sampling_strategy": "group_by_length" if group_by_length else "random",
     "bf16": bf16,
     "pad_to_multiple_of": training.padding_for(bf16, device),
     "activation_checkpointing": checkpoint_activations,
-    "logging_steps": max(1, n_steps // 50),
+    "logging_steps": schedule.log_every,
 }
 
 # %%
 saving = {
     "eval_strategy": "steps",
-    "eval_steps": validate_every,
+    "eval_steps": schedule.validate_every,
     "per_device_eval_batch_size": batch_size,
-    "save_steps": validate_every,
+    "save_steps": schedule.validate_every,
     "save_total_limit": 2,  # the newest and the best
     "load_best_model_at_end": True,
     "metric_for_best_model": "eval_loss",
@@ -194,50 +176,22 @@ saving = {
 }
 checkpoints = adapter / "checkpoints"
 config = training.default_sft_config(checkpoints, device, **choices, **saving)
-pd.DataFrame({"choice": {**choices, **saving}}).rename_axis("SFTConfig")
+training_report.choices_table(choices, saving)
 
 # %% [markdown]
 # ## What the weights depend on
 #
 # Base, prompt, data and settings go into a record beside the checkpoints now and beside the adapter
 # at the end. An adapter is used only with what it was trained with, and `resume` goes on only if
-# nothing of it has changed; no report would show that a run mixed two settings. `device` and
-# `checkpoint_activations` are not in it: the one may change only as far as `dtype` stays, the other
-# changes no weight.
+# nothing of it has changed; no report would show that a run mixed two settings.
 
 # %%
-settings = {
-    "seed": seed,
-    "lora_rank": lora_rank,
-    "lora_alpha": lora_alpha,
-    "lora_targets": targets,
-    "lora_dropout": lora.lora_dropout,
-    "learning_rate": learning_rate,
-    "n_epochs": n_epochs,
-    "batch_size": batch_size,
-    "n_accumulation": n_accumulation,
-    "n_validations": n_validations,
-    "n_valid": n_valid,
-    "n_steps": n_steps,
-    "sampling": sampling,
-    "bf16": bf16,
-    "dtype": dtype,
-}
-named = ("warmup_steps", "lr_scheduler_type", "max_grad_norm", "weight_decay")
-settings |= {name: choices[name] for name in named}
+settings = training_record.settings_of(parameters, lora, config, dtype)
 record = training_record.describe(base_model, runs.processed_dir(profile), settings)
-
-# %%
 newest = saved.checkpoint_to_resume(checkpoints, record) if resume else None
 n_done = saved.step_of(newest) if newest else 0
-if n_done == n_steps:
-    plan = f"{newest.name} is the last one: **nothing is left to train**, its adapter is taken."
-elif newest:
-    plan = f"Training goes on from {newest.name}, of {n_steps:,} steps."
-elif resume:
-    plan = "**There is no complete checkpoint to go on from: training starts anew.**"
-else:
-    plan = f"Training starts anew, with {n_steps:,} steps."
+resumed_from = newest.name if newest else None
+plan = training_report.plan_sentence(resumed_from, n_done, schedule.n_steps, resume=resume)
 display(Markdown(plan))
 
 # %% [markdown]
@@ -264,33 +218,16 @@ training.score_labels_alone(device)  # likewise
 
 # %% [markdown]
 # Does the trainer hold what 02 handed over? Rows that lose their labels on the way would be dropped
-# without a word. So every row, token and label is counted again inside the trainer:
+# without a word. So every row, token and label is counted again inside the trainer; and in one
+# batch, as it reaches the model, as many tokens bear a label as the note has, and the last of them
+# is the end of turn.
 
 # %%
-counted = training.check_supervision(trainer, train, valid)
 assert trainer.accelerator.num_processes == 1, "this notebook trains in one process"
-counts = pd.DataFrame(counted).T
-counts["supervised (%)"] = (100 * counts["n_label_tokens"] / counts["n_tokens"]).round(1)
-counts
-
-# %% [markdown]
-# And one batch, as it reaches the model: as many tokens bear a label as the note has, and the last
-# of them is the end of turn.
-
-# %%
+counted = training.check_supervision(trainer, train, valid)
 batch = next(iter(trainer.get_eval_dataloader()))
-supervised = batch["labels"][0] != training.IGNORED
-assert batch["input_ids"][0][supervised][-1] == renderer.stop_ids[0]
-(seen,) = (
-    e for e in valid if list(e.input_ids) == batch["input_ids"][0][: len(e.input_ids)].tolist()
-)
-assert supervised.sum() == seen.n_completion_tokens
-display(
-    Markdown(
-        f"One validation example has {len(seen.input_ids)} tokens; {int(supervised.sum())} "
-        f"bear a label, from position {int(supervised.nonzero()[0])} on."
-    )
-)
+display(Markdown(training.check_batch(batch, valid, end_of_turn=renderer.stop_ids[0])))
+training_report.counts_table(counted)
 
 # %% [markdown]
 # ## Before training
@@ -316,62 +253,45 @@ elif checkpoints.exists():
 training_record.write_record(checkpoints, record)
 n_tokens_before = saved.load_state(newest).num_input_tokens_seen if newest else 0
 session_s = 0.0
-if n_done < n_steps:
+if n_done < schedule.n_steps:
     result = trainer.train(resume_from_checkpoint=str(newest) if newest else None)
     session_s = result.metrics["train_runtime"]
 else:
     trainer.state = saved.load_state(newest)
-assert trainer.state.global_step == n_steps
+assert trainer.state.global_step == schedule.n_steps
+
+# %% [markdown]
+# The checkpoint with the lowest validation loss becomes the adapter, with prompt, log and record
+# beside it.
 
 # %%
 chosen = saved.best_checkpoint(checkpoints, trainer.state)
-best = {
-    "best_step": trainer.state.best_global_step,
-    "best_eval_loss": trainer.state.best_metric,
-    "checkpoint": runs.shown_path(chosen),
-}
 log = trainer.state.log_history
-aside = {step.stage(adapter / name).parent for name in saved.ADAPTER_AND_BESIDE}
-saved.save_adapter(chosen, aside.pop(), rendered / PROMPT_FILE, record, log)
-train_loss = pd.DataFrame(
-    [entry for entry in log if "loss" in entry], columns=["step", "loss", "grad_norm"]
+(aside,) = {step.stage(adapter / name).parent for name in saved.ADAPTER_AND_BESIDE}
+saved.save_adapter(chosen, aside, rendered / PROMPT_FILE, record, log)
+train_loss, valid_loss = training_report.loss_tables(log)
+outcome = training_report.Outcome(
+    loss_before=loss_before,
+    best_loss=trainer.state.best_metric,
+    best_step=trainer.state.best_global_step,
+    final_loss=valid_loss["eval_loss"].iloc[-1],
+    n_steps=schedule.n_steps,
+    n_valid=len(valid),
+    n_trainable=n_trainable,
+    n_base=n_base,
+    n_tokens=trainer.state.num_input_tokens_seen,
 )
-valid_loss = pd.DataFrame(
-    [entry for entry in log if "eval_loss" in entry],
-    columns=["step", "eval_loss", "eval_mean_token_accuracy"],
-)
-final_loss = valid_loss["eval_loss"].iloc[-1]
 
 # %% [markdown]
 # ## Did it learn?
 #
 # Both curves fall together while the model learns what carries over; where the validation loss
-# turns up while the training loss still falls, it learns the training notes by heart.
+# turns up while the training loss still falls, it learns the training notes by heart. The loss is
+# on a logarithmic axis: equal distances are equal factors.
 
 # %%
 fig, axis = plt.subplots()
-axis.plot(
-    train_loss["step"], train_loss["loss"], color=figures.colour_of("train"), label="training"
-)
-axis.plot(
-    [0, *valid_loss["step"]],
-    [loss_before, *valid_loss["eval_loss"]],
-    color=figures.colour_of("valid"),
-    marker=figures.marker_of("valid"),
-    linestyle="--",
-    label=f"validation (n = {len(valid)})",
-)
-axis.annotate(
-    "kept",
-    (best["best_step"], best["best_eval_loss"]),
-    xytext=(0, 14),
-    textcoords="offset points",
-    ha="center",
-    arrowprops={"arrowstyle": "-"},
-)
-axis.set(xlabel=f"step (of {examples_per_step} examples)", ylabel="loss (nats per note token)")
-axis.set_title(f"Validation loss: {loss_before:.2f} at first, {best['best_eval_loss']:.2f} at best")
-axis.legend()
+training_report.draw_losses(axis, train_loss, valid_loss, outcome, schedule)
 figures.save(fig, step, "03_loss")
 plt.show()
 
@@ -380,10 +300,7 @@ plt.show()
 # of note tokens that it would have written itself, given the right ones before:
 
 # %%
-table = valid_loss.copy()
-table["perplexity"] = table["eval_loss"].map(math.exp)
-table["kept"] = ["yes" if s == best["best_step"] else "" for s in table["step"]]
-table.set_index("step").round(3)
+training_report.validations_table(valid_loss, outcome.best_step)
 
 # %% [markdown]
 # ## What it cost
@@ -391,43 +308,16 @@ table.set_index("step").round(3)
 # Training time counts the optimiser's steps alone; validating and saving come on top.
 
 # %%
-n_tokens = trainer.state.num_input_tokens_seen
-n_tokens_now = n_tokens - n_tokens_before  # in this session
-tokens_per_s = n_tokens_now / clock.seconds if clock.n_steps else None
-speed = f"{tokens_per_s:,.0f}" if clock.n_steps else "-"
-adapter_mib = step.stage(adapter / models.ADAPTER_FILES[1]).stat().st_size / 2**20
-cost = {
-    "trained weights": f"{n_trainable:,}",
-    "of the base's weights (%)": f"{100 * n_trainable / n_base:.2f}",
-    "adapter on disk (MiB)": f"{adapter_mib:.1f}",
-    "steps in this session": f"{clock.n_steps:,} of {n_steps:,}",
-    "tokens read in this session": f"{n_tokens_now:,} of {n_tokens:,}",
-    "training (s)": f"{clock.seconds:.1f}",
-    "tokens per second": speed,
-    "with validation and saving (s)": f"{session_s:.1f}",
-}
-pd.DataFrame({"value": cost})
-
-# %%
-if n_done == n_steps:
-    pace = "all of them in earlier sessions: nothing was left to train in this one"
-elif newest:
-    pace = f"{n_tokens_now:,} of them in this session, at {speed} tokens per second on {device}"
-else:
-    pace = f"at {speed} tokens per second on {device}"
-answer.update(
-    Markdown(
-        f"**Yes, as far as the loss can say: on {len(valid)} validation notes it falls from "
-        f"{loss_before:.3f} to {best['best_eval_loss']:.3f} nats per token** "
-        f"(perplexity {math.exp(loss_before):.1f} to {math.exp(best['best_eval_loss']):.2f}), "
-        f"after {best['best_step']} of {n_steps} steps. {n_trainable:,} weights were trained on "
-        f"{n_tokens:,} tokens, {pace}. "
-        "Whether the notes are right is for 04 to say."
-        if best["best_eval_loss"] < loss_before
-        else f"**No: the validation loss went from {loss_before:.3f} to "
-        f"{best['best_eval_loss']:.3f}.** The adapter made the base worse on {len(valid)} notes."
-    )
+session = training_report.Session(
+    n_steps=clock.n_steps,
+    n_tokens=outcome.n_tokens - n_tokens_before,
+    training_s=clock.seconds,
+    total_s=session_s,
+    device=device,
 )
+adapter_mib = step.stage(adapter / models.ADAPTER_FILES[1]).stat().st_size / 2**20
+answer.update(Markdown(training_report.verdict(outcome, session)))
+training_report.cost_table(outcome, session, adapter_mib)
 
 # %% [markdown]
 # ## Limits
@@ -435,20 +325,10 @@ answer.update(
 # What these curves do not show, and what this run missed:
 
 # %%
-after_best = final_loss - best["best_eval_loss"]
-clipped = (train_loss["grad_norm"] > config.max_grad_norm).mean() if len(train_loss) else 0.0
-display(
-    Markdown(
-        "- A loss scores each token given the right ones before it. A note that is written freely "
-        "goes on from its own mistakes, and one wrong dose hardly moves the mean.\n"
-        f"- The last validation loss is {after_best:.3f} above the one kept"
-        f"{': the run was not too long' if after_best < 0.005 else ', so the run overfits late'}.\n"
-        f"- In {100 * clipped:.0f}% of the logged steps the gradient was clipped to "
-        f"{config.max_grad_norm:g}.\n"
-        f"- Validation used {len(valid)} examples; its choice of a checkpoint is as coarse as "
-        f"{n_validations} looks can be."
-    )
+missed = training_report.limits(
+    outcome, train_loss, max_grad_norm=config.max_grad_norm, n_validations=n_validations
 )
+display(Markdown(missed))
 
 # %% [markdown]
 # ## Versions, time and memory
@@ -458,17 +338,14 @@ entry = step.finish(
     n_trainable=n_trainable,
     counted=counted,
     loss_before=loss_before,
-    **best,
-    final_eval_loss=final_loss,
-    n_steps=n_steps,
-    resumed_from=newest.name if newest else None,
-    tokens_per_s=round(tokens_per_s, 1) if tokens_per_s else None,
-    training_s=round(clock.seconds, 1),
+    best_step=outcome.best_step,
+    best_eval_loss=outcome.best_loss,
+    checkpoint=runs.shown_path(chosen),
+    final_eval_loss=outcome.final_loss,
+    n_steps=schedule.n_steps,
+    resumed_from=resumed_from,
+    tokens_per_s=round(session.tokens_per_s, 1) if session.tokens_per_s else None,
+    training_s=round(session.training_s, 1),
 )
-display(
-    Markdown(
-        f"The notebook took {entry['seconds']:.0f} s on {torch.get_num_threads()} threads; peak "
-        f"memory {entry['peak_memory_gib']:.2f} GiB."
-    )
-)
+display(Markdown(training_report.footer(entry)))
 runs.environment_table()

@@ -78,6 +78,13 @@ def is_own(source: str) -> bool:
     return Path(source).suffix.lower() in (".jsonl", ".csv")
 
 
+def report_name(source: str) -> str:
+    """What reports call a source; a user's file is not named in them."""
+    if is_generated(source):
+        return "generated data"
+    return "your own data" if is_own(source) else source
+
+
 def may_show_text(source: str) -> bool:
     """Whether reports may show dialogues and notes unasked: generated ones only."""
     return is_generated(source)
@@ -168,6 +175,20 @@ def is_at_hand(corpus: str) -> bool:
     mirror = os.environ.get(MIRROR_VARIABLE)
     folder = Path(mirror).expanduser() if mirror else project_root() / "data" / "raw"
     return all((folder / row["repository"] / row["path"]).is_file() for row in rows)
+
+
+def load_beside(source: str) -> dict[str, tuple[list[Encounter], list[Encounter]]]:
+    """Training and first test of each real corpus but the source itself, where it is at hand.
+
+    Nothing is downloaded.
+    """
+    loaders = {ACI: load_aci_bench, MTS: mts_as_soap}
+    beside = {}
+    for corpus, load in loaders.items():
+        if corpus != source and is_at_hand(corpus):
+            splits = load()
+            beside[corpus] = (splits["train"], splits["test1"])
+    return beside
 
 
 def source_files(source: str) -> list[Path]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import numpy
     import pandas
 
+MAX_NEAREST_ROUGE1 = 0.60  # above it, generated data could be solved by retrieval
 N_GROWTH_POINTS = 20
 FIRST_GROWTH_POINT = 500  # words
 
@@ -208,3 +209,29 @@ def variety(
         "nearest dialogue (cosine)": float(found.cosine.mean()),
         "nearest note (ROUGE-1)": float(numpy.mean(nearest_note_rouge1(train, test, found))),
     }
+
+
+def n_comparable_words(compared: Mapping[str, Sequence[Encounter]], at_most: int) -> int:
+    """The number of words of dialogue, up to `at_most`, that each of the data sets has."""
+    n_words = (
+        sum(len(dialogue_words(encounter)) for encounter in encounters)
+        for encounters in compared.values()
+    )
+    return min(at_most, *n_words)
+
+
+def comparison(
+    compared: Mapping[str, tuple[Sequence[Encounter], Sequence[Encounter]]],
+    *,
+    n_words: int,
+    seed: int = 0,
+) -> pandas.DataFrame:
+    """`variety` of each data set, training and test, a column each."""
+    import pandas
+
+    return pandas.DataFrame(
+        {
+            name: variety(train, test, n_words=n_words, seed=seed)
+            for name, (train, test) in compared.items()
+        }
+    )

@@ -9,12 +9,13 @@ import json
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transformers import TrainerCallback
 
+from medisum_utils.modelling.model import check_resources
 from medisum_utils.modelling.prompt import RenderedExample
 
 if TYPE_CHECKING:
@@ -122,6 +123,36 @@ def check_supervision(
     return counted
 
 
+def check_batch(
+    batch: Mapping[str, torch.Tensor], examples: Sequence[RenderedExample], end_of_turn: int
+) -> str:
+    """Makes sure that a batch's first row supervises its whole note; returns a sentence about it.
+
+    `batch` is as the trainer hands it to the model: `input_ids` and `labels`, (batch, tokens).
+
+    Raises: ValueError where the row is none of the examples, where another number of tokens bears
+    a label than the note has, or where the last of them is not `end_of_turn`.
+    """
+    ids, supervised = batch["input_ids"][0].tolist(), batch["labels"][0] != IGNORED
+    same = [
+        example for example in examples if list(example.input_ids) == ids[: len(example.input_ids)]
+    ]
+    if len(same) != 1:
+        raise ValueError(f"expected the batch's first row to be 1 of the examples, got {len(same)}")
+    n_tokens, n_labels = len(same[0].input_ids), int(supervised.sum())
+    if n_labels != same[0].n_completion_tokens:
+        raise ValueError(
+            f"expected {same[0].n_completion_tokens} tokens with a label, got {n_labels}"
+        )
+    last = ids[int(supervised.nonzero()[-1])]
+    if last != end_of_turn:
+        raise ValueError(f"expected the end of turn, {end_of_turn}, as the last label, got {last}")
+    return (
+        f"One validation example has {n_tokens:,} tokens; {n_labels:,} bear a label, from position "
+        f"{int(supervised.nonzero()[0]):,} on."
+    )
+
+
 def _count(dataset: Dataset | None) -> dict[str, int]:
     rows = [] if dataset is None else dataset
     packed = dataset is not None and "seq_lengths" in dataset.column_names
@@ -130,6 +161,31 @@ def _count(dataset: Dataset | None) -> dict[str, int]:
         "n_tokens": sum(len(row["input_ids"]) for row in rows),
         "n_label_tokens": sum(label != IGNORED for row in rows for label in row["labels"]),
     }
+
+
+def count_weights(model: torch.nn.Module) -> int:
+    """The number of a model's weights; those packed in four bits count one by one."""
+    return sum(
+        math.prod(getattr(getattr(weight, "quant_state", None), "shape", weight.shape))
+        for weight in model.parameters()
+    )
+
+
+def check_machine(weights_gib: float, device: str, path: str | os.PathLike) -> None:
+    """Makes sure, before an hour is spent, that the machine can hold the base and what trains it.
+
+    The floor is the weights of the base; activations, gradients, the adapter and the libraries
+    come on top. `path` is the folder of the adapter.
+
+    Raises: see `model.check_resources`.
+    """
+    check_resources(
+        device,
+        memory_gib=2.0 + (0.0 if device == "cuda" else 4 * weights_gib),
+        gpu_memory_gib=1.0 + 1.5 * weights_gib,
+        disk_gib=1.0,
+        path=path,
+    )
 
 
 def cast_trainable_to_fp32(model: torch.nn.Module) -> int:

@@ -11,12 +11,16 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from medisum_utils.modelling.adapter import ADAPTER_FILES, require_adapter
 from medisum_utils.modelling.digests import base_digest
 from medisum_utils.modelling.prompt import PROMPT_FILE
 from medisum_utils.runs import require, resolve, sha256_file, shown_path, versions, write_json
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
+    from trl import SFTConfig
 
 RECORD_FILE = "training.json"
 
@@ -52,6 +56,38 @@ def describe(base: str, processed: str | os.PathLike, settings: Mapping[str, Any
         "data": data_digests(processed),
         "settings": dict(settings),
         "versions": {name: installed[name] for name in _PACKAGES if name in installed},
+    }
+
+
+def settings_of(
+    parameters: Mapping[str, Any], lora: LoraConfig, config: SFTConfig, dtype: str
+) -> dict[str, Any]:
+    """Every setting that the weights depend on, read from the very objects that train.
+
+    `parameters` are those of 03, `dtype` that of what is not quantised. `device` and
+    `checkpoint_activations` are left out: the one may change only as far as `dtype` stays, the
+    other changes no weight.
+    """
+    return {
+        "seed": config.seed,
+        "lora_rank": lora.r,
+        "lora_alpha": lora.lora_alpha,
+        "lora_targets": lora.target_modules,
+        "lora_dropout": lora.lora_dropout,
+        "learning_rate": config.learning_rate,
+        "n_epochs": parameters["n_epochs"],
+        "batch_size": config.per_device_train_batch_size,
+        "n_accumulation": config.gradient_accumulation_steps,
+        "n_validations": parameters["n_validations"],
+        "n_valid": parameters["n_valid"],
+        "n_steps": config.max_steps,
+        "sampling": config.train_sampling_strategy,
+        "bf16": config.bf16,
+        "dtype": dtype,
+        "warmup_steps": config.warmup_steps,
+        "lr_scheduler_type": config.lr_scheduler_type.value,
+        "max_grad_norm": config.max_grad_norm,
+        "weight_decay": config.weight_decay,
     }
 
 

@@ -211,3 +211,30 @@ def test_joined_corpora_keep_every_official_test_whole_and_apart(corpora: Path) 
 
 def test_generated_and_own_data_have_no_official_counts() -> None:
     assert sources.official_counts("synthetic") == sources.official_counts("mine.csv") == {}
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("synthetic", "generated data"),
+        ("/home/someone/visits.csv", "your own data"),
+        ("mts-dialog", "mts-dialog"),
+        ("aci-bench+mts-dialog", "aci-bench+mts-dialog"),
+    ],
+)
+def test_a_report_names_no_file_of_a_user(source: str, name: str) -> None:
+    assert sources.report_name(source) == name
+
+
+def test_corpora_stand_beside_a_source_where_they_are_at_hand(monkeypatch) -> None:
+    splits = {name: [f"{name} encounter"] for name in ("train", "valid", "test1", "test2")}
+    monkeypatch.setattr(sources, "load_aci_bench", lambda: splits)
+    monkeypatch.setattr(sources, "mts_as_soap", lambda: splits)
+    at_hand = {"aci-bench"}
+    monkeypatch.setattr(sources, "is_at_hand", at_hand.__contains__)
+    aci = {"aci-bench": (splits["train"], splits["test1"])}
+    assert sources.load_beside("synthetic") == aci
+    assert sources.load_beside("aci-bench") == {}
+    at_hand.add("mts-dialog")
+    assert list(sources.load_beside("aci-bench+mts-dialog")) == ["aci-bench", "mts-dialog"]
+    assert sources.load_beside("mts-dialog") == aci

@@ -173,3 +173,14 @@ def test_a_row_of_the_table_has_every_measure() -> None:
     assert row["nearest dialogue (cosine)"] == pytest.approx(1)
     assert row["nearest note (ROUGE-1)"] == 1
     assert all(math.isfinite(value) for value in row.values())
+
+
+def test_data_sets_are_compared_on_as_many_words_as_each_has() -> None:
+    many = [encounter("one two three four", "one", id=str(i)) for i in range(30)]
+    few = many[:10]
+    assert variety.n_comparable_words({"many": many, "few": few}, 50_000) == 40
+    assert variety.n_comparable_words({"many": many, "few": few}, 30) == 30
+    table = variety.comparison({"many": (many, few), "few": (few, few)}, n_words=40, seed=3)
+    assert list(table) == ["many", "few"]
+    assert table.loc["encounters"].tolist() == [30, 10]
+    assert table["few"].to_dict() == variety.variety(few, few, n_words=40, seed=3)

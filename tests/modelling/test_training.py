@@ -258,3 +258,30 @@ def test_known_clutter_is_silenced_and_wrong_gradients_are_not():
             stacklevel=1,
         )
     assert [str(warning.message) for warning in seen] == [serious]
+
+
+def test_a_batch_supervises_the_note_of_one_example(base, tmp_path):
+    valid = rendered(base, 4, seed=2)
+    trainer = build_trainer(base, tmp_path, per_device_eval_batch_size=2)
+    batch = dict(next(iter(trainer.get_eval_dataloader())))
+    end = load_tokenizer(base).convert_tokens_to_ids("<|eot_id|>")
+    ids = batch["input_ids"][0].tolist()
+    (seen,) = [e for e in valid if list(e.input_ids) == ids[: len(e.input_ids)]]
+    said = training.check_batch(batch, valid, end)
+    assert f"{len(seen.input_ids)} tokens; {seen.n_completion_tokens} bear a label" in said
+    assert said.endswith(f"from position {seen.n_prompt_tokens} on.")
+
+    others = [example for example in valid if example is not seen]
+    with pytest.raises(ValueError, match="1 of the examples, got 0"):
+        training.check_batch(batch, others, end)
+    with pytest.raises(ValueError, match=f"the end of turn, 0, as the last label, got {end}"):
+        training.check_batch(batch, valid, 0)
+    prompt_too = batch | {"labels": batch["input_ids"]}
+    with pytest.raises(ValueError, match=f"expected {seen.n_completion_tokens} tokens with a lab"):
+        training.check_batch(prompt_too, valid, end)
+
+
+def test_weights_in_four_bits_are_counted_one_by_one(base):
+    packed, plain = load_base(base), load_base(base, quantize=False)
+    assert sum(weight.numel() for weight in packed.parameters()) < training.count_weights(plain)
+    assert training.count_weights(packed) == training.count_weights(plain)

@@ -185,3 +185,50 @@ def test_the_record_of_checkpoints_vouches_for_no_adapter(adapter, processed, re
     training_record.write_record(adapter, record)  # without the hashes of the adapter's files
     with pytest.raises(ValueError, match=r"_config\.json and adapter_model\.safetensors changed"):
         check(adapter, processed)
+
+
+def test_the_settings_are_read_from_what_trains():
+    """Their names and values are those of the records that older adapters have."""
+    from peft import LoraConfig
+
+    from medisum_utils.modelling import training
+
+    lora = LoraConfig(r=16, lora_alpha=64, target_modules="all-linear", lora_dropout=0.0)
+    choices = {
+        "max_steps": 540,
+        "per_device_train_batch_size": 2,
+        "gradient_accumulation_steps": 3,
+        "learning_rate": 2.0e-3,
+        "lr_scheduler_type": "linear",
+        "warmup_steps": 27,
+        "max_grad_norm": 0.5,
+        "weight_decay": 0.0,
+        "train_sampling_strategy": "random",
+        "bf16": False,
+        "seed": 5,
+    }
+    config = training.default_sft_config("nowhere", "cpu", **choices)
+    parameters = {"n_epochs": 1.0, "n_validations": 2, "n_valid": 16, "device": "cpu"}
+    settings = training_record.settings_of(parameters, lora, config, "float32")
+    assert json.loads(json.dumps(settings)) == {
+        "seed": 5,
+        "lora_rank": 16,
+        "lora_alpha": 64,
+        "lora_targets": "all-linear",
+        "lora_dropout": 0.0,
+        "learning_rate": 0.002,
+        "n_epochs": 1.0,
+        "batch_size": 2,
+        "n_accumulation": 3,
+        "n_validations": 2,
+        "n_valid": 16,
+        "n_steps": 540,
+        "sampling": "random",
+        "bf16": False,
+        "dtype": "float32",
+        "warmup_steps": 27,
+        "lr_scheduler_type": "linear",
+        "max_grad_norm": 0.5,
+        "weight_decay": 0.0,
+    }
+    assert list(settings)[-2:] == ["max_grad_norm", "weight_decay"]
