@@ -45,10 +45,12 @@ from IPython.display import HTML, Markdown, display
 
 from medisum_utils import figures, runs
 from medisum_utils.clutter import silence_clutter
-from medisum_utils.encounter import SECTIONS, read_jsonl
+from medisum_utils.data.sources import is_generated
+from medisum_utils.encounter import read_jsonl
 from medisum_utils.modelling.checkpoints import ADAPTER_AND_BESIDE
 from medisum_utils.modelling.decoding import DECODING_FILE, read_decoding
 from medisum_utils.runs import profiles
+from medisum_utils.runs.overview import EXAMPLE_FILE
 from medisum_utils.serving.app import create_app
 from medisum_utils.serving.background import BackgroundServer
 from medisum_utils.serving.checks import Limits, is_accepted
@@ -75,17 +77,14 @@ answer = display(Markdown("*Being measured.*"), display_id=True)
 # is nothing to serve.
 
 # %%
-about_splits = runs.read_split_manifest(profile)
 show_text = runs.text_is_shown(profile)
-test_split = test_split or about_splits["tests"][0]
+test_split = test_split or runs.read_split_manifest(profile)["tests"][0]
 test_path = runs.require(runs.processed_dir(profile) / f"{test_split}.jsonl", "01_data", profile)
 adapter = runs.adapter_dir(profile)
-for name in ADAPTER_AND_BESIDE:
-    runs.require(adapter / name, "03_qlora_train", profile)
-runs.require(adapter / DECODING_FILE, "04_eval", profile)
-beside = [adapter / name for name in (*ADAPTER_AND_BESIDE, DECODING_FILE)]
+makers = dict.fromkeys(ADAPTER_AND_BESIDE, "03_qlora_train") | {DECODING_FILE: "04_eval"}
+model_files = [runs.require(adapter / name, maker, profile) for name, maker in makers.items()]
 parameters = profiles.parameters_in("05_serve", globals())
-inputs = [test_path, runs.privacy_file(profile), *beside]
+inputs = [test_path, runs.privacy_file(profile), *model_files]
 step = runs.start("05_serve", profile, parameters, inputs)
 decoding = read_decoding(adapter)
 
@@ -109,12 +108,10 @@ first_health = http.get(f"{server.url}/health", timeout=10)
 engine.wait_until_loaded(timeout_s=1800)
 loading_s = time.perf_counter() - started
 health = http.get(f"{server.url}/health", timeout=10)
-pd.DataFrame(
-    [
-        {"asked": when, "HTTP status": reply.status_code, **reply.json()}
-        for when, reply in [("at once", first_health), (f"after {loading_s:.1f} s", health)]
-    ]
-).set_index("asked")[["HTTP status", "status", "reason", "model"]].fillna("")
+asked = {"at once": first_health, f"after {loading_s:.1f} s": health}
+answers = {when: {"HTTP status": r.status_code, **r.json()} for when, r in asked.items()}
+columns = ["HTTP status", "status", "reason", "model"]
+pd.DataFrame.from_dict(answers, "index")[columns].fillna("").rename_axis("asked")
 
 # %% [markdown]
 # The encounters are drawn without replacement; the first ones are asked alone, the others together.
@@ -127,15 +124,13 @@ writer = engine.require_ready()
 served = [each for each in encounters if is_accepted(each.dialogue_text, Limits(), writer)]
 if not served:
     raise ValueError(f"expected dialogues that the server accepts in {test_split}, got none")
-n_wanted = n_alone + n_requests
 order = np.random.default_rng(seed).permutation(len(served))
-chosen = [served[i] for i in np.resize(order, n_wanted)]
-display(
-    Markdown(
-        f"{n_wanted} requests about {min(n_wanted, len(served))} encounters of `{test_split}` "
-        f"({len(encounters) - len(served)} of {len(encounters)} would be refused); notes of at "
-        f"most {decoding.max_new_tokens} tokens, decoded as 04 scored them."
-    )
+chosen = [served[i] for i in np.resize(order, n_alone + n_requests)]
+n_chosen = len({encounter.id for encounter in chosen})
+Markdown(
+    f"{len(chosen)} requests about {n_chosen} encounters of `{test_split}` "
+    f"({len(encounters) - len(served)} of {len(encounters)} would be refused); notes of at "
+    f"most {decoding.max_new_tokens} tokens, decoded as 04 scored them."
 )
 
 # %% [markdown]
@@ -157,46 +152,46 @@ def ask(encounter):
 # %%
 alone = [ask(encounter) for encounter in chosen[:n_alone]]
 assert all(reply["status"] == 200 for reply in alone), [reply["status"] for reply in alone]
-pd.DataFrame(
+answered = [
     {
-        "latency (s)": [reply["s"] for reply in alone],
-        "note (words)": [len(reply["answer"]["soap_note"].split()) for reply in alone],
-        "sections written": [
-            sum(bool(reply["answer"]["sections"][name]) for name in SECTIONS) for reply in alone
-        ],
-        "finished": [reply["answer"]["finished"] for reply in alone],
-    },
-    index=pd.Index(
-        [each.id if show_text else f"request {i}" for i, each in enumerate(chosen[:n_alone], 1)],
-        name="encounter",
-    ),
-).round({"latency (s)": 2})
-
+        "latency (s)": round(reply["s"], 2),
+        "note (words)": len(reply["answer"]["soap_note"].split()),
+        "sections written": sum(map(bool, reply["answer"]["sections"].values())),
+        "finished": reply["answer"]["finished"],
+    }
+    for reply in alone
+]
+pd.DataFrame(answered, index=pd.RangeIndex(1, n_alone + 1, name="request"))
 
 # %% [markdown]
 # ### What it wrote
 #
 # The answer of the server beside the note that the encounter came with; not chosen for quality,
-# but the first ones drawn.
+# but the first ones drawn. The very first goes, with its dialogue, to the index of reports, but
+# only if it is generated: of any other text no file is kept.
 
 
 # %%
 def side_by_side(encounter, reply):
-    """Reference and answer in two columns."""
-    texts = {"reference note": encounter.note_text, "answer": reply["answer"]["soap_note"]}
-    cell = "<td style='vertical-align:top;text-align:left;white-space:pre-wrap'>"
-    head = "".join(f"<th>{name}</th>" for name in texts)
-    row = "".join(f"{cell}{html.escape(text)}</td>" for text in texts.values())
-    style = "table-layout:fixed;width:100%;overflow-wrap:anywhere"
-    table = f"<table style='{style}'><tr>{head}</tr><tr>{row}</tr></table>"
+    """Reference and answer in two columns, as HTML."""
+    texts = (encounter.note_text, reply["answer"]["soap_note"])
+    cells = "".join(f"<td style='white-space:pre-wrap'>{html.escape(text)}</td>" for text in texts)
+    head = "<tr><th>reference note</th><th>answer</th></tr>"
+    table = f"<table style='table-layout:fixed;width:100%'>{head}<tr>{cells}</tr></table>"
     return f"<h4>{html.escape(encounter.id)}</h4>{table}"
 
 
-shown = list(zip(chosen, alone, strict=False))[:n_shown]
+# %%
 if show_text:
-    display(HTML("".join(side_by_side(*pair) for pair in shown)))
+    pairs = zip(chosen[:n_shown], alone, strict=False)
+    display(HTML("".join(side_by_side(encounter, reply) for encounter, reply in pairs)))
 else:
     display(Markdown("*No note of this data is shown: see `show_text` in 01.*"))
+example, example_path = chosen[0], runs.report_dir(profile) / EXAMPLE_FILE
+has_example = show_text and is_generated(example.source)
+if has_example:
+    texts = {"dialogue": example.dialogue_text, "note": alone[0]["answer"]["soap_note"]}
+    runs.write_json(step.stage(example_path), {"id": example.id, **texts})
 
 # %% [markdown]
 # ## Several clients at once
@@ -209,7 +204,7 @@ begun = time.perf_counter()
 with ThreadPoolExecutor(n_clients) as clients:
     together = list(clients.map(ask, chosen[n_alone:]))
 together_s = time.perf_counter() - begun
-assert all(reply["status"] == 200 for reply in together), [r["status"] for r in together]
+assert all(reply["status"] == 200 for reply in together), [reply["status"] for reply in together]
 
 # %%
 loads = {
@@ -237,12 +232,12 @@ latency.round(2)
 fig, ax = plt.subplots(figsize=(7, 2.4))
 looks = [("#555555", "D"), (figures.colour_of("finetuned"), "o")]
 for (name, (replies, _)), (colour, marker) in zip(loads.items(), looks, strict=True):
+    label = f"{name} (n = {len(replies)})"
     seconds = np.sort([reply["s"] for reply in replies])
     share = np.arange(1, len(seconds) + 1) / len(seconds)
-    label = f"{name} (n = {len(seconds)})"
     ax.step(seconds, share, where="post", color=colour, marker=marker, ms=4, label=label)
-ax.set(xlabel="time from request to answer (s)", ylabel="share answered", ylim=(0, 1.05))
-ax.set_xlim(left=0)
+ax.set(xlabel="time from request to answer (s)", xlim=(0, None))
+ax.set(ylabel="share answered", ylim=(0, 1.05))
 median_s = latency["median (s)"].iloc[-1]
 ax.set_title(f"With {n_clients} clients at once, half of the answers took up to {median_s:.1f} s")
 ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))  # beside the curves, never on them
@@ -275,12 +270,9 @@ refusals = {
 }
 assert all(400 <= reply.status_code < 500 for reply in refusals.values())
 assert not any(word in reply.text for reply in refusals.values() for word in secret.split()[1:])
-pd.DataFrame(
-    {
-        name: {"HTTP status": reply.status_code, "detail": reply.json()["detail"]}
-        for name, reply in refusals.items()
-    }
-).T.style.set_properties(**{"text-align": "left"})
+answers = {r: {"HTTP status": refusals[r].status_code, **refusals[r].json()} for r in refusals}
+table = pd.DataFrame.from_dict(answers, "index")[["HTTP status", "detail"]]
+table.style.set_properties(**{"text-align": "left"})
 
 # %% [markdown]
 # ## Without a model
@@ -303,18 +295,20 @@ display(Markdown(f"**{no_model.status_code}** {no_model.json()['detail']}"))
 # into, and `/docs` describes the interface.
 
 # %%
-if keep_running:
-    display(Markdown(f"The server stays up at <{server.url}> until this kernel ends."))
-else:
+ending = f"The server stays up at <{server.url}> until this kernel ends."
+if not keep_running:
     server.stop()
-    display(Markdown("The server has stopped and its port is free again."))
+    ending = "The server has stopped and its port is free again."
+Markdown(ending)
 
 # %%
 replies = [*alone, *together]
 n_whole = sum(all(reply["answer"]["sections"].values()) for reply in replies)
 n_cut = sum(not reply["answer"]["finished"] for reply in replies)
+model = health.json()["model"]
 entry = step.finish(
-    model=health.json()["model"],
+    obsolete=[] if has_example else [example_path],
+    model=model,
     loading_s=round(loading_s, 2),
     n_answers=len(replies),
     n_with_all_sections=n_whole,
@@ -322,16 +316,16 @@ entry = step.finish(
     latency=latency.round(3).to_dict(orient="index"),
     refusals={name: reply.status_code for name, reply in refusals.items()},
 )
-gain = latency["notes per minute"].iloc[1] / latency["notes per minute"].iloc[0]
+median_alone_s, median_together_s = latency["median (s)"]
+pace_alone, pace = latency["notes per minute"]
 answer.update(
     Markdown(
-        f"**Yes.** `{health.json()['model']}` answered all {len(replies)} requests over HTTP: "
+        f"**Yes.** `{model}` answered all {len(replies)} requests over HTTP: "
         f"{n_whole} notes have all four sections and {n_cut} reached the limit of "
-        f"{decoding.max_new_tokens} tokens. Alone, the median answer took "
-        f"{latency['median (s)'].iloc[0]:.1f} s; with "
-        f"{n_clients} clients at once {latency['median (s)'].iloc[1]:.1f} s, at "
-        f"{latency['notes per minute'].iloc[1]:.0f} notes a minute, {gain:.1f} times as many as "
-        f"alone. All {len(refusals)} bad requests were refused without repeating their text."
+        f"{decoding.max_new_tokens} tokens. Alone, the median answer took {median_alone_s:.1f} s; "
+        f"with {n_clients} clients at once {median_together_s:.1f} s, at {pace:.0f} notes a "
+        f"minute, {pace / pace_alone:.1f} times as many as alone. All {len(refusals)} bad "
+        "requests were refused without repeating their text."
     )
 )
 
@@ -348,10 +342,9 @@ answer.update(
 # - A client that leaves is dropped while it waits; a batch being written is finished for nobody.
 
 # %%
-display(
-    Markdown(
-        f"This notebook took {entry['seconds']:.0f} s, {loading_s:.1f} s of them for loading; its "
-        f"peak memory was {entry['peak_memory_gib']:.2f} GiB on `{entry['device']}`."
-    )
+cost = (
+    f"This notebook took {entry['seconds']:.0f} s, {loading_s:.1f} s of them for loading; its "
+    f"peak memory was {entry['peak_memory_gib']:.2f} GiB on `{entry['device']}`."
 )
+display(Markdown(cost))
 runs.environment_table()

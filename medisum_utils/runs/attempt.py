@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import sys
+import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from medisum_utils.runs import profiles
+from medisum_utils.runs import live, profiles
 from medisum_utils.runs.kernels import Kernel
 from medisum_utils.runs.notebook_parameters import read_notebook
 from medisum_utils.runs.progress import Progress, headings, n_code_cells
 from medisum_utils.runs.steps import adapter_dir, read_manifest, report_dir
-from medisum_utils.runs.watch import Watch
+from medisum_utils.runs.watch import Repeatedly, Watch
 
 Say = Callable[..., None]  # prints like `print`; takes `end`
 
@@ -68,13 +72,25 @@ class Attempt:
     def __post_init__(self) -> None:
         self.notebook = read_notebook(profiles.notebooks_dir() / f"{self.step}.py")
         n_cells = n_code_cells(self.notebook) + 1  # papermill adds one with the parameters
-        self.progress = Progress(n_cells, headings(self.notebook), self.say)
+        self.progress = Progress(n_cells, headings(self.notebook), self.say, sys.stdout.isatty())
         self.entry_before = self._entry()
         self.begin()
 
     def begin(self) -> None:
         """Starts its clock; `began`, in seconds since 1970, tells its files from older ones."""
         self.started, self.began = time.perf_counter(), time.time()
+
+    @contextmanager
+    def followed(self) -> Iterator[None]:
+        """Shows, for the block, how far a long cell says that it is; see `live`."""
+        with tempfile.TemporaryDirectory(prefix="medisum-") as folder:
+            path = Path(folder) / "live.json"
+            os.environ[live.FILE_VARIABLE] = str(path)  # the kernel inherits it
+            try:
+                with Repeatedly(lambda: self.progress.follow(path)):
+                    yield
+            finally:
+                del os.environ[live.FILE_VARIABLE]
 
     def _entry(self) -> Mapping[str, Any] | None:
         return read_manifest(self.run.profile)["steps"].get(self.step)

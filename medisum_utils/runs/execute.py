@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from medisum_utils.runs import chain, interrupts, locks, machine, profiles
+from medisum_utils.runs import chain, headline, interrupts, locks, machine, profiles
 from medisum_utils.runs.attempt import Attempt, Run, Say, step_of
 from medisum_utils.runs.failures import RunFailed, RunStopped, explain, explain_death
 from medisum_utils.runs.hub import find_base
@@ -72,10 +72,19 @@ def execute_run(run: Run, *, say: Say = print) -> Path:
         index_error = _execute_steps([Attempt(step, run, say) for step in run.steps], say)
     if index_error:
         raise RunFailed(f"every notebook completed, but not the index of reports: {index_error}")
-    first_report = report_dir(run.profile) / f"{run.steps[0]}.html"
-    took = duration(time.perf_counter() - started)
-    say(f"{len(run.steps)} notebooks in {took}: {shown_path(first_report)}")
+    _say_results(run, duration(time.perf_counter() - started), say)
     return report_dir(run.profile)
+
+
+def _say_results(run: Run, took: str, say: Say) -> None:
+    """The last lines of a run: the scores, if it has evaluated, and where to read on."""
+    from medisum_utils.runs.overview import index_path, read_metrics
+
+    if "04_eval" in run.steps:
+        for line in headline.score_lines(read_metrics(run.profile).get("splits", {})):
+            say(line)
+    n = len(run.steps)
+    say(f"{n} notebook{'s' * (n > 1)} in {took}: {shown_path(index_path(run.profile))}")
 
 
 def _execute_steps(attempts: Sequence[Attempt], say: Say) -> Exception | None:
@@ -145,7 +154,7 @@ def execute_step(attempt: Attempt) -> None:
     for suffix in (".failed.ipynb", ".failed.html"):  # of an earlier attempt
         attempt.path(suffix).unlink(missing_ok=True)
     try:
-        with attempt.watch:
+        with attempt.watch, attempt.followed():
             executed = run_notebook(
                 attempt.notebook,
                 attempt.path(".failed.ipynb"),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from medisum_utils.runs import chain
+from medisum_utils.runs import chain, headline, profiles
+from medisum_utils.runs.headline import listed as listed
 from medisum_utils.runs.progress import duration
 from medisum_utils.runs.reports import page, report_digest, report_links, templates, write_page
 from medisum_utils.runs.steps import (
@@ -20,6 +21,7 @@ from medisum_utils.runs.steps import (
 )
 
 UNLISTED = ("smoke",)  # the tests' profile: its reports are not kept
+EXAMPLE_FILE = "example.json"  # written by 05, of generated text alone
 MADE_BY_RUNS = ("run.json", "[0-9][0-9]_*.html")
 SYSTEM_NAMES = {
     "copy": "dialogue copied",
@@ -50,13 +52,19 @@ def write_index() -> Path:
     """
     folder = project_root() / "reports"
     made = {path.parent.name for name in MADE_BY_RUNS for path in folder.glob(f"*/{name}")}
-    listed = sorted(made - set(UNLISTED), key=lambda name: (name != "tiny", name))  # default first
-    private = [name for name in listed if is_private(name)]
+    listed_names = sorted(made - set(UNLISTED), key=lambda name: (name != "tiny", name))
+    private = [name for name in listed_names if is_private(name)]
     for name in private:
         links_from_there = {**describe_profile(name), "links": _links(name, "")}
-        _write_overview(folder / name / "index.html", [links_from_there])
-    shared = [describe_profile(name) for name in listed if name not in private]
+        _write_overview(index_path(name), [links_from_there])
+    shared = [describe_profile(name) for name in listed_names if name not in private]
     return _write_overview(folder / "index.html", shared)
+
+
+def index_path(profile: str) -> Path:
+    """The overview that shows a profile: the common one, or its own where it is of own data."""
+    folder = report_dir(profile) if is_private(profile) else project_root() / "reports"
+    return folder / "index.html"
 
 
 def _write_overview(path: Path, described: Sequence[Mapping[str, Any]]) -> Path:
@@ -77,26 +85,54 @@ def _links(profile: str, folder: str) -> list[tuple[str, str]]:
 def describe_profile(profile: str) -> dict[str, Any]:
     """What the overview says of one profile; scores only if its last evaluation completed."""
     manifest = read_manifest(profile)
-    metrics_path = report_dir(profile) / "metrics.json"
-    evaluated = "04_eval" in manifest["steps"] and metrics_path.exists()
     warnings = _warnings(profile, manifest)
-    if evaluated and not _is_of_04(metrics_path, manifest):
-        evaluated = False
+    metrics = read_metrics(profile)
+    if not metrics and "04_eval" in manifest["steps"] and _metrics_path(profile).exists():
         warnings.append("metrics.json is not the one that 04_eval wrote; run again from 04_eval.")
-    metrics = json.loads(metrics_path.read_text(encoding="utf-8")) if evaluated else {}
     splits = metrics.get("splits", {})
     columns = _columns(splits)
     return {
         "name": profile,
+        "what": profiles.described(profile),
+        "best": headline.best_figure(splits),
+        "fails": headline.weaknesses(splits),
+        "example": read_example(profile),
         "links": _links(profile, f"{profile}/"),
         "warnings": warnings,
         "columns": [label for _, _, label in columns],
-        "rows": _rows(splits, columns),
-        "same_rows": _rows(same_encounters(splits), columns),
+        "splits": _tables(splits, columns),
+        "same_splits": _tables(same_encounters(splits), columns),
         "hallucinated": hallucinated(splits),
         "evaluates": "04_eval" in [step for step, _, _ in report_links(profile)],
         "facts": _facts(manifest, metrics),
     }
+
+
+def read_metrics(profile: str) -> dict[str, Any]:
+    """The content of a profile's metrics.json; empty if it is not what its last 04_eval wrote.
+
+    Raises: ValueError for a manifest or metrics that cannot be read.
+    """
+    path, steps = _metrics_path(profile), read_manifest(profile)["steps"]
+    if "04_eval" not in steps or not path.exists() or not _is_output(path, steps["04_eval"]):
+        return {}
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def read_example(profile: str) -> dict[str, str]:
+    """The encounter that 05_serve keeps for the overview: `id`, `dialogue` and `note`.
+
+    Only generated encounters are kept (see 05). Empty without one of the newest run of 05.
+    """
+    path, steps = report_dir(profile) / EXAMPLE_FILE, read_manifest(profile)["steps"]
+    written = steps.get("05_serve", {}).get("outputs", {})
+    if not path.exists() or written.get(shown_path(path)) != sha256_file(path):
+        return {}
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _metrics_path(profile: str) -> Path:
+    return report_dir(profile) / "metrics.json"
 
 
 def complete_systems(entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -111,15 +147,6 @@ def same_encounters(splits: Mapping[str, Any]) -> dict[str, Any]:
         for split, entry in splits.items()
         if "same_encounters" in entry
     }
-
-
-def listed(parts: Iterable[str]) -> str:
-    """Parts in a sentence: "a, b and c".
-
-    Raises: ValueError for no parts.
-    """
-    *first, last = parts
-    return f"{', '.join(first)} and {last}" if first else last
 
 
 def hallucinated(splits: Mapping[str, Any]) -> str:
@@ -140,30 +167,27 @@ def _columns(splits: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     ]
 
 
-def _rows(
+def _tables(
     splits: Mapping[str, Any], columns: Sequence[tuple[str, str, str]]
 ) -> list[dict[str, Any]]:
-    """One row for each split and system that wrote all its notes, baselines first."""
-    order = list(SYSTEM_NAMES)
-    rows = []
+    """Each split with a row for each system that wrote all its notes, baselines first."""
+    tables = []
     for split, entry in splits.items():
         systems = complete_systems(entry)
-        known = [name for name in order if name in systems and name != "finetuned"]
-        others = [name for name in systems if name not in order]
-        ours = [name for name in systems if name == "finetuned"]
-        for name in known + others + ours:
-            rows.append(
-                {
-                    "split": split,
-                    "n": systems[name]["n"],
-                    "system": SYSTEM_NAMES.get(name, name),
-                    "cells": [
-                        _cell(_score(systems[name], group, key)) for group, key, _ in columns
-                    ],
-                    "best": name == "finetuned",
-                }
-            )
-    return rows
+        known = [name for name in SYSTEM_NAMES if name in systems and name != headline.OURS]
+        others = [name for name in systems if name not in SYSTEM_NAMES]
+        ours = [name for name in systems if name == headline.OURS]
+        rows = [
+            {
+                "system": SYSTEM_NAMES.get(name, name),
+                "cells": [_cell(_score(systems[name], group, key)) for group, key, _ in columns],
+                "best": name == headline.OURS,
+            }
+            for name in known + others + ours
+        ]
+        if rows:
+            tables.append({"split": split, "n": entry["n"], "rows": rows})
+    return tables
 
 
 def _score(system: Mapping[str, Any], group: str, key: str) -> dict[str, float] | None:
@@ -176,21 +200,21 @@ def _cell(score: dict[str, float] | None) -> dict[str, str]:
     if score is None:
         return {"mean": "–", "range": ""}
     low, high = score.get("low"), score.get("high")
-    shown = f"{low:.3f} to {high:.3f}" if low is not None and high is not None else ""
+    shown = f"{low:.3f}–{high:.3f}" if low is not None and high is not None else ""
     return {"mean": f"{score['mean']:.3f}", "range": shown}
 
 
-def _is_of_04(metrics_path: Path, manifest: Mapping[str, Any]) -> bool:
-    """Whether the metrics are those that the entry of 04 says it wrote, where it says so."""
-    written = manifest["steps"]["04_eval"].get("outputs", {})
-    digest = written.get(shown_path(metrics_path))
-    return digest in (None, sha256_file(metrics_path))
+def _is_output(path: Path, entry: Mapping[str, Any]) -> bool:
+    """Whether a file is as a step's entry says that it was written, where it says so."""
+    digest = entry.get("outputs", {}).get(shown_path(path))
+    return digest in (None, sha256_file(path))
 
 
 def _warnings(profile: str, manifest: dict[str, Any]) -> list[str]:
     missing = [step for step, _, _ in report_links(profile) if step not in manifest["steps"]]
     leftovers = report_dir(profile).glob("*.failed.*")
     failed = sorted({path.name.partition(".failed.")[0] for path in leftovers})
+    outdated = []
     warnings = [f"The last run stopped with an error in {step}." for step in failed]
     missing = [step for step in missing if step not in failed]
     if missing and not failed:
@@ -199,7 +223,10 @@ def _warnings(profile: str, manifest: dict[str, Any]) -> list[str]:
         report = report_dir(profile) / f"{step}.html"
         shown = entry.get("report_sha256")
         if "wall_s" not in entry or (shown and report.exists() and report_digest(report) != shown):
-            warnings.append(f"The report of {step} is not of its newest run; run {step} again.")
+            outdated.append(step)
+    if outdated:
+        steps = headline.listed(outdated)
+        warnings.append(f"Reports not of their step's newest run: {steps}; run again from there.")
     if stale := chain.stale_steps(manifest["steps"]):
         warnings.append(
             f"Of an older chain: {', '.join(stale)}. What they read has been made anew since; run "

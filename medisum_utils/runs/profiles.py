@@ -6,6 +6,7 @@ checked against the notebooks' own parameters cells before anything runs.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -41,6 +42,18 @@ def notebook_names() -> list[str]:
 def profile_names() -> list[str]:
     """The profiles that the project has."""
     return sorted(path.stem for path in (notebooks_dir() / "profiles").glob("*.yaml"))
+
+
+def described(name: str) -> str:
+    """What a profile is: the first sentence of the comment at the top of its file, if it has one.
+
+    A profile without a file, or one of own data, is described by no sentence: the result is empty.
+    """
+    path = notebooks_dir() / "profiles" / f"{name}.yaml"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    comment = itertools.takewhile(lambda line: line.startswith("#"), lines)
+    text = " ".join(line.lstrip("#").strip() for line in comment)
+    return re.split(r"(?<=[.!?])\s+(?=[A-Z])", text, maxsplit=1)[0]
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):

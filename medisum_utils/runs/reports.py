@@ -1,15 +1,17 @@
 """Executed notebooks as HTML that opens without a network: one file each, all of it inside.
 
-Prose, tables and figures come first; code is folded under a line each, except parameters and cells
-tagged `show-code`. A content security policy in each page forbids scripts and outside addresses.
+The first screen says what came out; parameters and imports are folded under it. Code is folded
+under a line each, except cells tagged `show-code`. A content security policy in each page forbids
+scripts and outside addresses.
 """
 
 from __future__ import annotations
 
 import hashlib
+import html
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from medisum_utils.runs.steps import is_private, report_dir
 
 TEMPLATES = Path(__file__).with_name("report_template")
 NAVIGATION = re.compile(r"<!--navigation-->.*?<!--/navigation-->", re.S)
+ANSWER = "The answer first"  # the heading of the cell that shows a notebook's answer
 STATIC_ONLY = (  # what can be shown without a script, best first
     "text/html",
     "text/markdown",
@@ -44,23 +47,25 @@ def write_report(executed: Path, profile: str, name: str, *, step: str | None = 
     body = BeautifulSoup(_body(executed), "html.parser")
     _make_offline(body)
     _align_columns(body)
-    title = body.h1.get_text().strip() if body.h1 else step
-    html = page(
+    title = body.h1.get_text().replace("¶", "").strip() if body.h1 else step
+    lead = first_screen(body)
+    report = page(
         title=f"{title} ({profile})",
+        lead=lead,
         body=str(body),
         navigation=navigation(profile, step),
         contents=_contents(body),
         failed=name != step,
     )
-    path = write_page(report_dir(profile) / f"{name}.html", html)
+    path = write_page(report_dir(profile) / f"{name}.html", report)
     if name == step:
         _refresh_navigation(profile)
     return path
 
 
-def write_page(path: Path, html: str) -> Path:
+def write_page(path: Path, text: str) -> Path:
     """Writes a page, whole or not at all; one that would not change is left untouched."""
-    content = html.encode()
+    content = text.encode()
     if not path.exists() or path.read_bytes() != content:
         partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
         try:
@@ -120,8 +125,17 @@ def _make_offline(body: Any) -> None:
 
 
 def _align_columns(body: Any) -> None:
-    """Marks the columns of data frames that hold words, to be set left; numbers stay right."""
+    """Sets the columns of data frames that hold words left; numbers stay right.
+
+    A long name at the head of a column may break after an underscore, so that no column is cut off.
+    """
+    from bs4 import BeautifulSoup
+
     for table in body.select("table.dataframe"):
+        for head in table.select("thead th"):
+            parts = html.escape(head.get_text()).replace("_", "_<wbr/>")
+            head.clear()
+            head.append(BeautifulSoup(parts, "html.parser"))
         rows = [row.find_all(["th", "td"]) for row in table.find_all("tr")]
         for cells in zip(*rows, strict=False) if len({len(row) for row in rows}) == 1 else ():
             values = [cell.get_text().strip() for cell in cells if cell.name == "td"]
@@ -130,6 +144,50 @@ def _align_columns(body: Any) -> None:
             ):
                 for cell in cells:
                     cell["class"] = "words"
+
+
+def first_screen(body: Any) -> str:
+    """Takes a report's beginning out of its body and returns it, ready for a reader in a hurry.
+
+    That is the title with its paragraph, then the answer in a box, then parameters and imports
+    folded together. The answer is what the cells under the heading `ANSWER` show; without that
+    heading the box is missing. A report without a title stays as it is.
+    """
+    from bs4 import BeautifulSoup
+
+    cells = body.find_all("div", class_="cell")
+    if not cells or cells[0].h1 is None:
+        return ""
+    answers, setup, answering = [], [], False
+    for cell in cells[1:]:
+        is_code = "code_cell" in cell["class"]
+        answering = answering or (cell.h2 is not None and ANSWER in cell.h2.get_text())
+        outputs = cell.find_all("div", class_="output_wrapper")
+        if not is_code and (cell.h2 is None or ANSWER not in cell.h2.get_text()):
+            break
+        if outputs and not answering:
+            break
+        answers += [output.extract() for output in outputs]
+        if is_code:
+            setup.append(cell.extract())
+        else:
+            cell.decompose()  # it says that the answer is filled in later, which has happened
+    boxes = BeautifulSoup("", "html.parser")
+    if answers:
+        boxes.append(_wrapped(boxes.new_tag("section", attrs={"class": "answer"}), answers))
+    if setup:
+        fold = boxes.new_tag("details", attrs={"class": "setup"})
+        summary = boxes.new_tag("summary")
+        summary.string = "Parameters and imports"
+        boxes.append(_wrapped(fold, [summary, *setup]))
+    return f"{cells[0].extract()}{boxes}"
+
+
+def _wrapped(element: Any, children: Iterable[Any]) -> Any:
+    """An HTML element with its children in it."""
+    for child in children:
+        element.append(child)
+    return element
 
 
 def _contents(body: Any) -> list[tuple[str, str]]:
@@ -147,15 +205,17 @@ def page(
     title: str,
     body: str,
     navigation: str,
+    lead: str = "",
     contents: Sequence[tuple[str, str]] = (),
     failed: bool = False,
 ) -> str:
-    """A whole HTML page around a body and a navigation that are HTML already."""
+    """A whole HTML page around a body, a navigation and a lead that are HTML already."""
     from markupsafe import Markup
 
     template = templates().get_template("page.html.j2")
     return template.render(
         title=title,
+        lead=Markup(lead),
         body=Markup(body),
         navigation=Markup(navigation),
         contents=contents,
@@ -211,8 +271,8 @@ def report_links(profile: str) -> list[tuple[str, str, bool]]:
 
 def report_digest(path: Path) -> str:
     """The SHA-256 of a report without its navigation, which changes as others come and go."""
-    html = NAVIGATION.sub("", path.read_text(encoding="utf-8"), count=1)
-    return hashlib.sha256(html.encode()).hexdigest()
+    text = NAVIGATION.sub("", path.read_text(encoding="utf-8"), count=1)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _refresh_navigation(profile: str) -> None:
@@ -221,5 +281,5 @@ def _refresh_navigation(profile: str) -> None:
         if exists:
             path = report_dir(profile) / f"{step}.html"
             line = navigation(profile, step)
-            html = NAVIGATION.sub(lambda _, line=line: line, path.read_text("utf-8"), count=1)
-            write_page(path, html)
+            text = NAVIGATION.sub(lambda _, line=line: line, path.read_text("utf-8"), count=1)
+            write_page(path, text)

@@ -16,6 +16,7 @@ from small_project import NOTEBOOK, command, contents, make_project
 
 from medisum_utils import runs
 from medisum_utils.runs import execute, failures, kernels, locks, notebook_parameters, progress
+from medisum_utils.runs.attempt import Run
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -39,6 +40,10 @@ def test_a_run_leaves_reports_executed_notebooks_and_a_manifest(completed) -> No
     assert (project / "reports" / "index.html").exists()
     assert "[1/2] 01_data" in said
     assert "5/5  The end" in said
+    last = said.splitlines()[-1]
+    assert last.startswith("2 notebooks in ")
+    assert last.endswith(": reports/index.html")
+    assert "\r" not in said  # it is no terminal
 
 
 @pytest.mark.slow
@@ -210,6 +215,27 @@ def test_a_missing_base_model_is_said_before_anything_runs(project: Path) -> Non
     assert execute.prepare_run("mine", only=["01"]).steps == ("01_data",)
     with pytest.raises(FileNotFoundError, match="base model models/lost is missing"):
         execute.prepare_run("mine")
+
+
+def test_the_last_lines_of_a_run_name_the_scores(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    score = {"mean": 0.939, "low": 0.923, "high": 0.949}
+    systems = {"finetuned": {"n": 200, "rouge1": score, "facts": {"f1": score}}}
+    splits = {"test": {"n": 200, "facts_by": "record", "systems": systems}}
+    runs.write_json(runs.report_dir("mine") / "metrics.json", {"splits": splits})
+    runs.write_manifest("mine", {"profile": "mine", "steps": {"04_eval": {}}})
+    said = []
+    run = Run("mine", ("04_eval", "05_serve"), {}, "mine")
+    execute._say_results(run, "2 min 05 s", said.append)
+    interval = "0.939 (0.923 to 0.949)"
+    assert said == [
+        f"test, 200 notes: ROUGE-1 {interval}, fact F1 {interval}",
+        "2 notebooks in 2 min 05 s: reports/index.html",
+    ]
+    said.clear()
+    execute._say_results(Run("mine", ("05_serve",), {}, "mine"), "3.0 s", said.append)
+    assert said == ["1 notebook in 3.0 s: reports/index.html"]  # the scores are of an earlier run
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from nbformat import v4
 from offline import outside_addresses
 
 from medisum_utils import runs
-from medisum_utils.runs import overview, reports
+from medisum_utils.runs import headline, overview, profiles, reports
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMITTED = sorted(
@@ -93,11 +93,75 @@ def test_links_lead_to_reports_and_into_the_repository(html: str) -> None:
     assert 'href="../index.html"' in html
 
 
-def test_code_is_folded_but_for_parameters_and_what_is_to_be_seen(html: str) -> None:
-    assert html.count('<details class="code" open="">') == 3
-    assert html.count('<details class="code">') == 1
+def test_code_is_folded_but_for_what_is_to_be_seen(html: str) -> None:
+    setup = html[html.index('<details class="setup">') : html.index('<div class="rest">')]
+    assert setup.count('<details class="code" open="">') == 2  # once the fold is open
+    rest = html.partition('<div class="rest">')[2]
+    assert rest.count('<details class="code" open="">') == 1
+    assert rest.count('<details class="code">') == 1
     assert "Parameters set by the profile" in html
     assert "Code, 2 lines" in html
+
+
+def report_of(*cells: nbformat.NotebookNode) -> str:
+    folder = runs.report_dir("p")
+    folder.mkdir(parents=True, exist_ok=True)
+    nbformat.write(v4.new_notebook(cells=list(cells)), folder / "x.ipynb")
+    return reports.write_report(folder / "x.ipynb", "p", "x").read_text()
+
+
+def answer_cell(text: str) -> nbformat.NotebookNode:
+    shown = v4.new_output("display_data", {"text/markdown": text, "text/plain": "markdown"})
+    return v4.new_code_cell("answer = display(Markdown('...'))", outputs=[shown])
+
+
+def test_the_answer_stands_above_parameters_and_contents(project: Path) -> None:
+    html = report_of(
+        v4.new_markdown_cell("# The report\n\nWhat it is about."),
+        v4.new_code_cell("n = 3", metadata={"tags": ["parameters"]}),
+        v4.new_code_cell("import os"),
+        v4.new_markdown_cell(f"## {reports.ANSWER}\n\nFilled in by the last cells."),
+        answer_cell("**Yes**, 0.928."),
+        v4.new_markdown_cell("## One\n\n## Two\n\n## Three"),
+        v4.new_code_cell("show('the rest')"),
+    )
+    order = (
+        "What it is about",
+        "<strong>Yes</strong>, 0.928",
+        "Parameters and imports",
+        '<nav class="contents"',
+        '<div class="rest">',
+    )
+    places = [html.index(shown) for shown in order]
+    assert places == sorted(places)
+    assert html.count("0.928") == 1  # moved, not copied
+    assert "Filled in by" not in html
+    setup = html[html.index('<details class="setup">') : html.index('class="contents"')]
+    assert setup.count('class="code"') == 3  # parameters, imports and the code of the answer
+    assert "show" in html.partition('<div class="rest">')[2]
+
+
+def test_a_report_without_an_answer_hides_no_output(project: Path) -> None:
+    html = report_of(
+        v4.new_markdown_cell("# The report"),
+        v4.new_code_cell("n = 3", metadata={"tags": ["parameters"]}),
+        answer_cell("An output."),
+    )
+    assert '<section class="answer">' not in html
+    assert "An output." in html.partition('<div class="rest">')[2]
+
+
+def test_a_report_without_a_title_is_left_as_it_is(project: Path) -> None:
+    html = report_of(v4.new_code_cell("n = 3", metadata={"tags": ["parameters"]}))
+    assert '<details class="setup">' not in html
+    assert "Parameters and their defaults" in html
+
+
+def test_long_names_of_columns_may_break(project: Path) -> None:
+    table = '<table class="dataframe"><thead><tr><th>a_b&lt;c</th></tr></thead></table>'
+    shown = v4.new_output("display_data", {"text/html": table, "text/plain": "table"})
+    html = report_of(v4.new_code_cell("table", outputs=[shown]))
+    assert "a_<wbr/>b&lt;c</th>" in html
 
 
 def test_outputs_are_shown_as_they_are_and_scripts_are_not(html: str) -> None:
@@ -196,8 +260,9 @@ def test_the_overview_shows_what_the_files_say(html: str, project: Path) -> None
     runs.write_json(path, metrics)
     index = overview.write_index().read_text()
     assert outside_addresses(index) == []
-    for shown in ("217", "0.812", "0.802 to 0.822", "0.700", "models/a-base", "p/01_data.html"):
+    for shown in ("217", "0.812", "0.802–0.822", "0.700", "models/a-base", "p/01_data.html"):
         assert shown in index, shown
+    assert "Fact F1 0.700 (0.690 to 0.710) on 217 notes of test." in index
     assert index.index("dialogue copied") < index.index("fine-tuned</td>")  # baselines first
     assert index.count("<td>–</td>") == 1  # the copy's fact F1
     assert "not in the encounter's record" in unescape(index)
@@ -206,8 +271,8 @@ def test_the_overview_shows_what_the_files_say(html: str, project: Path) -> None
     entry["same_encounters"] = {"n": 31, "systems": first}
     runs.write_json(path, metrics)
     index = overview.write_index().read_text()
-    assert index.index("the first encounters") < index.index("0.444")
-    assert index.count("<td>31</td>") == 3
+    assert index.index("on the first encounters") < index.index("0.444")
+    assert "test, 31 notes" in index
 
 
 def test_the_overview_shows_no_score_of_an_evaluation_that_did_not_complete(
@@ -242,23 +307,142 @@ def test_committed_reports_are_closed_small_and_their_links_lead_somewhere(path:
         assert (path.parent / link).exists(), link
 
 
-@pytest.mark.browser
-def test_a_browser_renders_a_report_with_no_element_cut_off(html: str, tmp_path: Path) -> None:
+def fact_scores(f1: float, hallucination: float) -> dict:
+    return {"f1": score(f1), "hallucination": score(hallucination)}
+
+
+def write_metrics(profile: str, facts_by: str = "record") -> None:
+    """Metrics of two splits as 04 writes them, with every score of every system."""
+    rouges = {name: score(0.9) for name in overview.METRICS}
+    kinds = {
+        "dose": {"n": 40, "f1": score(0.9)},
+        "allergy": {"n": 65, "f1": score(0.464)},
+        "outside the grammar": {"n": 0, "f1": score(0.0)},
+        "plan": {"n": 3, "f1": None},
+    }
+    systems = {
+        "copy": {"n": 200, **rouges, "facts": None, "kinds": None},
+        "nearest": {"n": 200, **rouges, "facts": fact_scores(0.197, 0.8), "kinds": kinds},
+        "finetuned": {"n": 200, **rouges, "facts": fact_scores(0.928, 0.065), "kinds": kinds},
+    }
+    split = {"n": 200, "facts_by": facts_by, "systems": systems}
+    runs.write_manifest(profile, {"profile": profile, "steps": {"04_eval": {}}})
+    metrics = {"model": "m", "splits": {"test": split, "test_unseen": split}}
+    runs.write_json(runs.report_dir(profile) / "metrics.json", metrics)
+
+
+def test_the_overview_says_what_a_profile_is_its_best_figure_and_where_it_fails(
+    project: Path,
+) -> None:
+    (project / "notebooks" / "profiles" / "p.yaml").write_text(
+        "# The default: Llama-3-8B, any\n# CPU. Sized so that it ends.\n01_data: {}  # more\n"
+    )
+    write_metrics("p")
+    index = overview.write_index().read_text()
+    assert "<p>The default: Llama-3-8B, any CPU.</p>" in index
+    assert "Sized" not in index
+    best = "Fact F1 0.928 (0.918 to 0.938) on 200 notes of test; the nearest training note reaches "
+    assert f"{best}0.197." in index
+    assert "0.065 of the statements on test and 0.065 of the statements on test_unseen" in index
+    assert "allergy on test (fact F1 0.464, 65 facts)" in index
+    assert index.index("Best figure") < index.index("<table")
+
+
+def test_the_overview_has_no_empty_section(project: Path) -> None:
+    runs.write_manifest("p", {"profile": "p", "steps": {}})
+    body = overview.write_index().read_text().partition("<body>")[2]
+    for absent in ("<table", "<dl", "<details", "Best figure", "Where it fails", "One example"):
+        assert absent not in body, absent
+
+
+def test_a_profile_without_facts_is_judged_by_rouge(project: Path) -> None:
+    systems = {"finetuned": {"n": 9, "rouge1": score(0.5), "facts": None, "kinds": None}}
+    splits = {"test": {"n": 9, "facts_by": "record", "systems": systems}}
+    assert headline.best_figure(splits) == "ROUGE-1 0.500 (0.490 to 0.510) on 9 notes of test."
+    assert headline.weaknesses(splits) == ""
+    assert headline.score_lines(splits) == ["test, 9 notes: ROUGE-1 0.500 (0.490 to 0.510)"]
+    assert headline.best_figure({}) == ""
+
+
+def test_the_overview_shows_an_example_only_of_the_newest_run_of_05(project: Path) -> None:
+    step = runs.start("05_serve", "p", {})
+    path = runs.report_dir("p") / overview.EXAMPLE_FILE
+    content = {"id": "test-1", "dialogue": "Doctor: a < b?", "note": "Plan:\nNone."}
+    runs.write_json(step.stage(path), content)
+    step.finish()
+    index = overview.write_index().read_text()
+    assert "<pre>Doctor: a &lt; b?</pre><pre>Plan:\nNone.</pre>" in index
+    runs.write_json(path, {**content, "note": "Of another run."})
+    assert "Of another run" not in overview.write_index().read_text()
+
+
+def test_a_profile_of_own_data_is_found_in_its_own_overview(project: Path) -> None:
+    write_metrics("p")
+    assert overview.index_path("p") == project / "reports" / "index.html"
+    (runs.report_dir("p") / ".gitignore").write_text("*\n")
+    assert overview.index_path("p") == runs.report_dir("p") / "index.html"
+
+
+def test_every_profile_says_what_it_is() -> None:
+    for name in profiles.profile_names():
+        assert len(profiles.described(name)) > 20, name
+        assert profiles.described(name).endswith("."), name
+    assert profiles.described("of-nobody") == ""
+
+
+def seen_by_a_browser(page: Path, folder: Path, width: int, expression: str) -> str:
+    """What a JavaScript expression is in a page that Chromium has laid out."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:
         pytest.skip("needs a Chromium on the PATH")
-    page = tmp_path / "page.html"
-    wide = "<table><tr>" + "<td>a_long_word_in_a_cell</td>" * 30 + "</tr></table>"
-    check = "<script>document.title = document.documentElement.scrollWidth <= innerWidth</script>"
-    html = html.replace("</main>", f'<div class="output_subarea">{wide}</div></main>')
+    html = page.read_text(encoding="utf-8")
     html = html.replace("default-src 'none'", "default-src 'none'; script-src 'unsafe-inline'")
-    page.write_text(html.replace("</body>", check + "</body>"))
+    script = f"<script>document.title = 'seen ' + ({expression})</script>"
+    watched = folder / "watched.html"
+    watched.write_text(html.replace("</body>", f"{script}</body>"), encoding="utf-8")
     arguments = [
         "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
         "--disable-background-networking", "--disable-component-update", "--disable-sync",
-        f"--user-data-dir={tmp_path / 'user'}", "--window-size=700,900", "--dump-dom",
+        f"--user-data-dir={folder / 'user'}", f"--window-size={width},900", "--dump-dom",
     ]  # fmt: skip
     result = subprocess.run(
-        [chromium, *arguments, page.as_uri()], capture_output=True, text=True, timeout=60
+        [chromium, *arguments, watched.as_uri()], capture_output=True, text=True, timeout=60
     )
-    assert "<title>true</title>" in result.stdout
+    found = re.search(r"<title>seen (.*?)</title>", result.stdout, re.S)
+    assert found, result.stderr[-500:]
+    return found[1]
+
+
+@pytest.mark.browser
+def test_a_browser_renders_a_report_with_no_element_cut_off(html: str, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    wide = "<table><tr>" + "<td>a_long_word_in_a_cell</td>" * 30 + "</tr></table>"
+    page.write_text(html.replace("</main>", f'<div class="output_subarea">{wide}</div></main>'))
+    fits = "document.documentElement.scrollWidth <= innerWidth"
+    assert seen_by_a_browser(page, tmp_path, 700, fits) == "true"
+
+
+@pytest.mark.browser
+def test_a_browser_cuts_off_no_column_of_the_overview(project: Path, tmp_path: Path) -> None:
+    write_metrics("p")
+    index = overview.write_index()
+    cut = "[...document.querySelectorAll('.scroll')].map(e => e.scrollWidth - e.clientWidth)"
+    assert seen_by_a_browser(index, tmp_path, 1000, cut) == "0"
+    narrow = seen_by_a_browser(index, tmp_path, 500, cut)
+    assert int(narrow) > 0  # so that the measure is known to see one
+
+
+@pytest.mark.browser
+def test_a_browser_shows_the_answer_on_the_first_screen(project: Path, tmp_path: Path) -> None:
+    report_of(
+        v4.new_markdown_cell("# The report\n\n" + "What it is about. " * 20),
+        v4.new_code_cell("n = 3\n" * 40, metadata={"tags": ["parameters"]}),
+        v4.new_markdown_cell(f"## {reports.ANSWER}\n\nFilled in by the last cells."),
+        answer_cell("**Yes**, 0.928."),
+        v4.new_markdown_cell("\n\n".join(f"## Part {i}" for i in range(15))),
+    )
+    page = runs.report_dir("p") / "x.html"
+    bottom = "document.querySelector('.answer').getBoundingClientRect().bottom"
+    assert float(seen_by_a_browser(page, tmp_path, 1000, bottom)) < 500
+    contents = bottom.replace(".answer", ".contents")
+    assert float(seen_by_a_browser(page, tmp_path, 1000, contents)) < 900
