@@ -118,12 +118,12 @@ def dangers(scores: SplitScores, kinds: Mapping[str, Any], system: str) -> list[
     `kinds` is the system's entry of that name in `metrics.json`, which real notes are counted from.
     """
     if not scores.is_exact:
+        spoken = {kind: kinds[kind] for kind in SPOKEN_AND_OMITTED if kind in kinds}
         return [
             Danger(
-                error, round(kinds[kind]["n"] * kinds[kind]["omission"]["mean"]), kinds[kind]["n"]
+                SPOKEN_AND_OMITTED[kind], round(rates["n"] * rates["omission"]["mean"]), rates["n"]
             )
-            for kind, error in SPOKEN_AND_OMITTED.items()
-            if kind in kinds
+            for kind, rates in spoken.items()
         ]
     result = scores.systems[system]
     rows = list(zip(scores.encounters[: result.n], result.exact, strict=True))
@@ -139,10 +139,10 @@ def dangers(scores: SplitScores, kinds: Mapping[str, Any], system: str) -> list[
 def danger_table(by_split: Mapping[str, list[Danger]]) -> pd.DataFrame:
     """One row an error, one column a split, cells such as "3 of 65"; errors never made are out."""
     made = {
-        danger.error: None for found in by_split.values() for danger in found if danger.n_struck
+        danger.error: None for split in by_split.values() for danger in split if danger.n_struck
     }
     columns = {
-        split: [next((d.share for d in found if d.error == error), "–") for error in made]
-        for split, found in by_split.items()
+        name: [next((d.share for d in split if d.error == error), "–") for error in made]
+        for name, split in by_split.items()
     }
     return pd.DataFrame(columns, index=pd.Index(made, name="a note that ..."))
