@@ -25,6 +25,12 @@ COLUMNS += ("FactualRecall", "FactualF1", "HallucinationRate", "OmissionRate")
 N_RESAMPLES = 2_000
 
 
+def study_file(corpora: Path | None) -> Path | None:
+    """The study's file in the corpora's folder, None where folder or file is not there."""
+    path = corpora / STUDY if corpora else None
+    return path if path is not None and path.is_file() else None
+
+
 def load_study(path: str | os.PathLike) -> pd.DataFrame:
     """Reads the study: one row per automatic summary, four of each dialogue.
 
@@ -121,7 +127,7 @@ def correlation(
     return _pearson(x, y), float(low), float(high)
 
 
-def calibration_table(study: pd.DataFrame, *, seed: int = 17) -> pd.DataFrame:
+def agreement_table(study: pd.DataFrame, *, seed: int = 17) -> pd.DataFrame:
     """The report's table: score, people's measure, Pearson r, low, high.
 
     The three that know no facts are set against people's factual F1, and their complement against

@@ -62,35 +62,37 @@ def chosen_notes(scores: SplitScores, system: str, measure: str, n_worst: int) -
     return {"best": int(order[-1]), "median": int(order[len(order) // 2]), **worst}
 
 
-def side_by_side(scores: SplitScores, system: str, place: int, title: str) -> str:
-    """One note beside its reference, in full, with its scores above."""
+def headline(scores: SplitScores, system: str, place: int, title: str) -> str:
+    """What stands above a note: which it is, and its scores. It holds no text of the note."""
     result, encounter = scores.systems[system], scores.encounters[place]
-    texts = marked(scores.references[place], result.texts[place])
+    return (
+        f"{title.capitalize()}: {encounter.id}, ROUGE-1 {result.rouge['rouge1'][place]:.2f}, "
+        f"fact F1 {result.facts['f1'][place]:.2f}, "
+        f"hallucinated {result.facts['hallucination'][place]:.2f}"
+    )
+
+
+def side_by_side(scores: SplitScores, system: str, place: int) -> str:
+    """One note beside its reference, in full."""
+    texts = marked(scores.references[place], scores.systems[system].texts[place])
     cell = '<td style="vertical-align:top;text-align:left;white-space:pre-wrap">'
     head = "".join(f"<th>{name}</th>" for name in ("reference note", "written note"))
     row = "".join(f"{cell}{text}</td>" for text in texts)
     style = "table-layout:fixed;width:100%;overflow-wrap:anywhere"
-    said = (
-        f"ROUGE-1 {result.rouge['rouge1'][place]:.2f}, fact F1 {result.facts['f1'][place]:.2f}, "
-        f"hallucinated {result.facts['hallucination'][place]:.2f}"
-    )
-    return (
-        f"<h4>{title.capitalize()}: {html.escape(encounter.id)}</h4><p>{said}</p>"
-        f'<table style="{style}"><tr>{head}</tr><tr>{row}</tr></table>'
-    )
+    return f'<table style="{style}"><tr>{head}</tr><tr>{row}</tr></table>'
 
 
 def wrong_facts(scores: SplitScores, system: str) -> dict[str, list[tuple[str, str, str]]]:
     """The notes' "omitted" and "hallucinated" facts, each as (id, kind, text)."""
     result = scores.systems[system]
-    found: dict[str, list[tuple[str, str, str]]] = {"omitted": [], "hallucinated": []}
+    wrong: dict[str, list[tuple[str, str, str]]] = {"omitted": [], "hallucinated": []}
     notes = result.checked if result.exact is None else result.exact
     for note, encounter in zip(notes, scores.encounters[: result.n], strict=True):
         for side, facts in (("omitted", note.omitted), ("hallucinated", note.invented)):
-            found[side] += [
+            wrong[side] += [
                 (encounter.id, getattr(fact, "kind", "statement"), fact.text) for fact in facts
             ]
-    return found
+    return wrong
 
 
 def most_common_kinds(facts: Iterable[tuple[str, str, str]], n: int) -> str:
@@ -102,9 +104,11 @@ def most_common_kinds(facts: Iterable[tuple[str, str, str]], n: int) -> str:
 def examples_table(facts: Sequence[tuple[str, str, str]], n: int, seed: int) -> str:
     """Up to `n` facts drawn by `seed`, not chosen, as an HTML table in the order of the split."""
     drawn = np.random.default_rng(seed).permutation(len(facts))[:n]
+    cell = "<td style='text-align:left'>{}</td>"
     rows = "".join(
-        "<tr>" + "".join(f"<td style='text-align:left'>{html.escape(x)}</td>" for x in facts[i])
-        for i in sorted(drawn)
+        f"<tr>{''.join(cell.format(html.escape(part)) for part in facts[place])}</tr>"
+        for place in sorted(drawn)
     )
-    head = "".join(f"<th style='text-align:left'>{x}</th>" for x in ("encounter", "kind", "text"))
+    titles = ("encounter", "kind", "text")
+    head = "".join(f"<th style='text-align:left'>{title}</th>" for title in titles)
     return f"<table><tr>{head}</tr>{rows}</table>"

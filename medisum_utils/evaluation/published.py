@@ -63,7 +63,7 @@ def is_aci_test1(encounters: Sequence[Encounter]) -> bool:
 def published_table(
     folder: Path, encounters: Sequence[Encounter], own: Mapping[str, Sequence[str]], seed: int
 ) -> pd.DataFrame:
-    """Published systems, then `own`, by protocol aci-bench, in percent.
+    """Published systems, then `own`, by protocol aci-bench, as fractions.
 
     Columns n, ROUGE-1, ROUGE-2, ROUGE-Lsum of the full note and ROUGE-1 of the four divisions.
     Every row is scored on the same `encounters`, which may be some of the 40. A system of `own`
@@ -94,16 +94,16 @@ def published_table(
     references = table.texts(("note",))
     references = [references[row] for row in rows]
     reports = {name: score(references, texts, seed=seed) for name, texts in notes.items()}
-    scored = {name: {"n": len(rows), **_percent(report.data)} for name, report in reports.items()}
+    scored = {name: {"n": len(rows), **_means(report.data)} for name, report in reports.items()}
     scored |= {name: {"n": len(own[name])} for name in own if name not in whole}
     return pd.DataFrame(list(scored.values()), index=pd.Index(scored, name="system"))
 
 
-def _percent(report: Mapping[str, Any]) -> dict[str, float]:
-    """The mean of each column that a report has a score for."""
+def _means(report: Mapping[str, Any]) -> dict[str, float]:
+    """The mean of each column that a report, which is in percent, has a score for."""
     columns = {"ROUGE-1": "rouge1", "ROUGE-2": "rouge2", "ROUGE-Lsum": "rougeLsum"}
-    return {name: report["rouge"][key]["mean"] for name, key in columns.items()} | {
-        division.replace("_", " "): part["rouge"]["rouge1"]["mean"]
+    return {name: report["rouge"][key]["mean"] / 100 for name, key in columns.items()} | {
+        division.replace("_", " "): part["rouge"]["rouge1"]["mean"] / 100
         for division, part in report["divisions"].items()
     }
 

@@ -1,32 +1,20 @@
-"""Scores of every system on every test split, as 04 shows them and `metrics.json` keeps them.
-
-Everything in `metrics.json` is a fraction with a 95% interval; `metrics_schema.json` says its form.
-"""
+"""Scores of every system on every test split, note by note, as fractions."""
 
 from __future__ import annotations
 
-import hashlib
-import os
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-from medisum_utils import runs
 from medisum_utils.encounter import Encounter
-from medisum_utils.evaluation import fact_counts
-from medisum_utils.facts import NoteFacts, dialogue_omissions, score_note
+from medisum_utils.facts import NoteFacts, score_note
 from medisum_utils.facts.statements import read_note
 from medisum_utils.notes.divisions import soap_divisions
 from medisum_utils.notes.scored_texts import protocol_of, scored_notes, scored_references
 from medisum_utils.scoring import FACT_NAMES, per_note
 from medisum_utils.scoring.report import DivisionScores
-from medisum_utils.scoring.rouge import ROUGE_NAMES, interval, paired_difference, rouge_scores
+from medisum_utils.scoring.rouge import paired_difference, rouge_scores
 from medisum_utils.synthesis.fact_scores import FactScore, score_encounters
 
-SCHEMA_FILE = Path(__file__).with_name("metrics_schema.json")
-SPOKEN_KINDS = ("medicine", "allergy", "denial", "number")
 OTHER_SECTION = "other"  # of a header that maps to no SOAP section
 COPY = "copy"  # the system that hands in the dialogue, which has neither sections nor note lines
 
@@ -81,6 +69,17 @@ class SplitScores:
         """The systems with a note for every encounter: these may stand side by side."""
         n = len(self.encounters)
         return {name: system for name, system in self.systems.items() if system.n == n}
+
+
+def named_tests(wanted: str, available: Sequence[str]) -> list[str]:
+    """The test splits that a comma-separated list names, all of them where it is empty.
+
+    Raises: ValueError for a name that is not among the available ones.
+    """
+    names = [name.strip() for name in wanted.split(",") if name.strip()] or list(available)
+    if unknown := sorted(set(names) - set(available)):
+        raise ValueError(f"expected tests of {list(available)}, got {unknown}")
+    return names
 
 
 def facts_known(encounters: Sequence[Encounter]) -> bool:
@@ -195,92 +194,6 @@ def _facts_of_section(name: str, rows: Sequence[tuple[str, str, str]]) -> dict[s
     return {measure: [getattr(note, measure) for note in notes] for measure in FACT_NAMES}
 
 
-def split_metrics(
-    scores: SplitScores, same: SplitScores | None, data_sha256: str, seed: int
-) -> dict[str, Any]:
-    """The entry of one split in `metrics.json`; `same` is `same_encounters` of the scores."""
-    entry: dict[str, Any] = {
-        "n": len(scores.encounters),
-        "data_sha256": data_sha256,
-        "protocol": scores.protocol,
-        "facts_by": "record" if scores.is_exact else "statements",
-        "systems": {
-            name: system_metrics(system, scores.encounters[: system.n], seed)
-            for name, system in scores.systems.items()
-        },
-    }
-    if same is not None:
-        systems = {name: note_metrics(system, seed) for name, system in same.systems.items()}
-        entry["same_encounters"] = {"n": len(same.encounters), "systems": systems}
-    return entry
-
-
-def note_metrics(system: SystemScores, seed: int) -> dict[str, Any]:
-    """One system's means over whole notes, with intervals: n, the ROUGEs and facts."""
-    entry: dict[str, Any] = {
-        "n": system.n,
-        **{name: interval(system.rouge[name], seed) for name in ROUGE_NAMES},
-        "facts": None,
-    }
-    if system.facts is not None:
-        entry["facts"] = {name: interval(values, seed) for name, values in system.facts.items()}
-    if system.stemmed is not None:
-        entry["stemmed"] = {name: interval(system.stemmed[name], seed) for name in ROUGE_NAMES}
-    return entry
-
-
-def system_metrics(
-    system: SystemScores, encounters: Sequence[Encounter], seed: int
-) -> dict[str, Any]:
-    """`note_metrics`, then by section and by kind of fact."""
-    return {
-        **note_metrics(system, seed),
-        "sections": None if system.sections is None else _section_metrics(system, seed),
-        "kinds": None if system.facts is None else _kind_metrics(system, encounters, seed),
-    }
-
-
-def _section_metrics(system: SystemScores, seed: int) -> dict[str, Any]:
-    """ROUGE of each section over the notes whose reference has it, and its facts."""
-    facts = {} if system.exact is None else fact_counts.by_section(system.exact, seed)
-    entries = {}
-    for name, part in system.sections.items():
-        entry = {"n": len(part.places), "n_missing": part.n_missing}
-        entry |= {rouge: interval(part.values[rouge], seed) for rouge in ROUGE_NAMES}
-        if name in facts:
-            entry["facts"] = facts[name]
-        elif system.section_facts.get(name, {}).get("f1"):
-            entry["facts"] = {
-                measure: interval(values, seed)
-                for measure, values in system.section_facts[name].items()
-            }
-        entries[name] = entry
-    return entries
-
-
-def _kind_metrics(
-    system: SystemScores, encounters: Sequence[Encounter], seed: int
-) -> dict[str, Any]:
-    """By kind: exact rates, or for real notes the share of spoken facts that they leave out."""
-    if system.exact is not None:
-        return fact_counts.by_kind(system.exact, seed)
-    spoken, lost = [], []
-    for encounter, text in zip(encounters, system.texts, strict=True):
-        dialogue = encounter.dialogue_text
-        spoken.append(Counter(fact.kind for fact in dialogue_omissions(dialogue, "")))
-        lost.append(Counter(fact.kind for fact in dialogue_omissions(dialogue, text)))
-    return {
-        kind: {
-            "n": sum(counts[kind] for counts in spoken),
-            "omission": fact_counts.ratio(
-                [counts[kind] for counts in lost], [counts[kind] for counts in spoken], seed
-            ),
-        }
-        for kind in SPOKEN_KINDS
-        if any(counts[kind] for counts in spoken)
-    }
-
-
 def difference(
     scores: SplitScores, system: str, other: str, measure: str, seed: int
 ) -> dict[str, float | int | None] | None:
@@ -293,9 +206,3 @@ def difference(
         return None
     n = min(len(ours), len(theirs))
     return {"n": n, **paired_difference(ours[:n], theirs[:n], seed)}
-
-
-def data_digest(paths: Sequence[str | os.PathLike]) -> str:
-    """One SHA-256 over the names and contents of the data files."""
-    lines = "".join(f"{runs.sha256_file(path)}  {Path(path).name}\n" for path in paths)
-    return hashlib.sha256(lines.encode()).hexdigest()

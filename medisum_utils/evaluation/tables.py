@@ -14,7 +14,7 @@ import pandas as pd
 
 from medisum_utils.data.splits import normalise
 from medisum_utils.encounter import SECTIONS, Encounter
-from medisum_utils.evaluation.scores import SplitScores, difference
+from medisum_utils.evaluation.scores import SplitScores, SystemScores, difference
 from medisum_utils.evaluation.systems import Written
 from medisum_utils.runs.overview import SYSTEM_NAMES, complete_systems
 from medisum_utils.scoring.report import TITLES
@@ -47,11 +47,6 @@ def with_interval(estimate: Mapping[str, float | None] | None) -> str:
     return f"{mean}<br><small>{low} to {high}</small>".replace("-", "−")
 
 
-def as_html(table: pd.DataFrame) -> str:
-    """A table whose cells are HTML already; the index stands in the first columns."""
-    return table.reset_index().to_html(escape=False, index=False, na_rep="–", border=0)
-
-
 def results_table(splits: Mapping[str, Any]) -> pd.DataFrame:
     """ROUGE, fact F1 and hallucinations of every split and system of `metrics.json`."""
     rows = {
@@ -64,6 +59,14 @@ def results_table(splits: Mapping[str, Any]) -> pd.DataFrame:
         for system, scores in complete_systems(entry).items()
     }
     return _frame(rows, ["split", "system"])
+
+
+def summary_table(splits: Mapping[str, Any]) -> pd.DataFrame:
+    """The main columns of `results_table`, one line a row."""
+    table = results_table(splits)[
+        ["n", TITLES["rouge1"], FACT_TITLES["f1"], FACT_TITLES["hallucination"]]
+    ]
+    return table.map(lambda cell: cell.replace("<br>", " ") if isinstance(cell, str) else cell)
 
 
 def facts_table(splits: Mapping[str, Any]) -> pd.DataFrame:
@@ -152,9 +155,9 @@ def difference_table(
         for other in others or [name for name in result.complete if name != system]:
             row: dict[str, Any] = {"n": result.complete[other].n}
             for measure in ("rouge1", "rougeLsum", "f1"):
-                found = difference(result, system, other, measure, seed)
-                row[MEASURES[measure]] = with_interval(found)
-                row[f"p, {MEASURES[measure]}"] = "–" if found is None else p_text(found["p"])
+                gap = difference(result, system, other, measure, seed)
+                row[MEASURES[measure]] = with_interval(gap)
+                row[f"p, {MEASURES[measure]}"] = "–" if gap is None else p_text(gap["p"])
             rows[split, f"minus {name_of(other)}"] = row
     return _frame(rows, ["split", f"{name_of(system)} ..."])
 
@@ -169,7 +172,7 @@ def decoding_table(written: Mapping[str, Mapping[str, Written]]) -> pd.DataFrame
             "tokens/s": f"{result.n_tokens / result.seconds:,.0f}",
             "seconds a note": f"{result.seconds / len(result.notes):.2f}",
             "unfinished": result.n_unfinished,
-            "kept from an earlier run": "yes" if result.reused else "no",
+            "kept from an earlier run": "yes" if result.reused else "–",
         }
         for split, results in written.items()
         for system, result in results.items()
@@ -191,31 +194,52 @@ def condition_of(encounter: Encounter) -> str:
     return encounter.meta.get("subset", encounter.source)
 
 
-def lengths_of(encounters: Sequence[Encounter]) -> list[str]:
-    """Each encounter's third of the split by the words of its dialogue, as a range of words."""
+def lengths_of(encounters: Sequence[Encounter]) -> pd.Categorical:
+    """Each encounter's third of the split by the words of its dialogue, as a range of words.
+
+    The categories are in the order of length.
+    """
     words = np.array([len(encounter.dialogue_text.split()) for encounter in encounters])
     cuts = np.quantile(words, np.linspace(0, 1, N_LENGTHS + 1)[1:-1])
     places = np.searchsorted(cuts, words)
     ranges = {place: words[places == place] for place in np.unique(places)}
-    return [f"{ranges[p].min()} to {ranges[p].max()} words" for p in places]
+    titles = {p: f"{part.min()} to {part.max()} words" for p, part in ranges.items()}
+    return pd.Categorical([titles[p] for p in places], list(dict.fromkeys(titles.values())))
+
+
+def group_values(
+    result: SystemScores, groups: Sequence[str] | pd.Categorical, measure: str
+) -> dict[str, list[float]]:
+    """A system's values of a measure by group: ordered groups in their order, else largest first.
+
+    Empty where the measure has no meaning for the system.
+    """
+    values = result.values(measure)
+    if values is None:
+        return {}
+    by_group = pd.Series(values).groupby(pd.Series(groups), observed=True)
+    parts = {str(group): part.tolist() for group, part in by_group}
+    if isinstance(groups, pd.Categorical):
+        return parts
+    return dict(sorted(parts.items(), key=lambda item: -len(item[1])))
 
 
 def group_table(
-    scores: SplitScores, groups: Sequence[str], measure: str, seed: int
+    scores: SplitScores, groups: Sequence[str] | pd.Categorical, measure: str, seed: int
 ) -> pd.DataFrame:
-    """A measure of every system by group, largest group first."""
-    labels = pd.Series(groups)
-    rows: dict[str, dict[str, Any]] = {}
-    for group, n in labels.value_counts().items():
-        row: dict[str, Any] = {"n": n}
-        for system, result in scores.complete.items():
-            values = result.values(measure)
-            if values is not None:
-                here = [v for v, g in zip(values, groups, strict=True) if g == group]
-                row[name_of(system)] = with_interval(interval(here, seed))
-            else:
-                row[name_of(system)] = with_interval(None)
-        rows[str(group)] = row
+    """A measure of every system by group; see `group_values`."""
+    by_system = {name: group_values(x, groups, measure) for name, x in scores.complete.items()}
+    most = max(by_system.values(), key=len)
+    rows = {
+        group: {
+            "n": len(values),
+            **{
+                name_of(name): with_interval(interval(parts[group], seed) if parts else None)
+                for name, parts in by_system.items()
+            },
+        }
+        for group, values in most.items()
+    }
     return _frame(rows, [MEASURES[measure]])
 
 
@@ -227,12 +251,12 @@ def style_table(scores: SplitScores) -> pd.DataFrame:
     """
     rows = {"reference": _style(scores.references, scores.encounters)}
     for system, result in scores.complete.items():
-        found = {name: result.values(name) for name in ("rouge1", "f1", "hallucination")}
+        measured = {name: result.values(name) for name in ("rouge1", "f1", "hallucination")}
         rows[name_of(system)] = {
             **_style(result.texts, scores.encounters),
             **{
                 MEASURES[name]: "–" if values is None else f"{np.mean(values):.3f}"
-                for name, values in found.items()
+                for name, values in measured.items()
             },
         }
     return _frame(rows, ["notes"])
@@ -247,7 +271,7 @@ def _style(texts: Sequence[str], encounters: Sequence[Encounter]) -> dict[str, A
     return {
         "words": f"{np.median([len(_words(text)) for text in texts]):.0f}",
         "lines": f"{np.median([len(text.splitlines()) for text in texts]):.0f}",
-        "from the dialogue": f"{np.mean(shares):.0%}" if shares else "–",
+        "from the dialogue": f"{np.mean(shares):.2f}" if shares else "–",
         "empty": sum(not text.strip() for text in texts),
     }
 

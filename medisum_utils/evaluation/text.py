@@ -6,11 +6,23 @@ Scores are fractions, as in the tables beside them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from medisum_utils.evaluation.scores import COPY, SplitScores, SystemScores, difference
-from medisum_utils.evaluation.tables import name_of
+from medisum_utils.encounter import Encounter
+from medisum_utils.evaluation.dangers import Danger
+from medisum_utils.evaluation.note_views import most_common_kinds
+from medisum_utils.evaluation.scores import (
+    COPY,
+    SplitScores,
+    SystemScores,
+    difference,
+    facts_known,
+)
+from medisum_utils.evaluation.systems import Written
+from medisum_utils.evaluation.tables import group_values, name_of
 from medisum_utils.runs.overview import HALLUCINATED, listed
 
 OURS = "finetuned"
@@ -25,25 +37,78 @@ HOW_FACTS_ARE_CHECKED = {
     False: (
         "The facts of real notes are not known: reference, note and dialogue are cut into "
         "statements, and each of the note's is held against the other two. *Hallucinated* is "
-        f"{HALLUCINATED['statements']}; how far people agree with that is shown below."
+        f"{HALLUCINATED['statements']}."
     ),
 }
+STEMMED = (
+    "Each note here is one section, scored without its header line. The field's figures for this "
+    "corpus are **with stemming** on the whole text, which adds a point or two; they are to be "
+    "held against this table and no other."
+)
+BESIDE_PUBLISHED = """## Beside published systems
+
+ACI-Bench's authors released what published systems wrote for its first test. Here the same code
+scores those notes and this run's by the published conventions, on the same encounters."""
+DO_PEOPLE_AGREE = """## Do people agree with the fact score?
+
+People counted the facts of automatic summaries of MTS-Dialog (here: half of that study, the one
+that the fact score was developed on). Pearson r with their counts, with intervals from resampling
+dialogues; beside it the scores that know no facts."""
+MIN_GROUP = 5  # encounters; the mean of fewer is not worth a sentence
+
+
+def trained(record: Mapping[str, Any], train: Sequence[Encounter]) -> str:
+    """What was trained, of `training.json` and the training encounters."""
+    settings = record["settings"]
+    per_step = settings["batch_size"] * settings["n_accumulation"]
+    encounters = "encounter" if per_step == 1 else "encounters"
+    origin = "generated " if facts_known(train) else ""
+    return (
+        f"**What was trained.** A LoRA adapter of rank {settings['lora_rank']} on "
+        f"`{record['base']}`, whose 4-bit weights stay as they are: {settings['n_steps']:,} steps "
+        f"of {per_step} {encounters} each, from {len(train):,} {origin}training encounters."
+    )
+
+
+def fails(split: str, entry: Mapping[str, Any], dangers: Sequence[Danger]) -> str:
+    """Where the fine-tuned model fails on a split: in its weakest kind of fact, and how often.
+
+    `entry` is the split in `metrics.json`.
+    """
+    kinds = {name: rates for name, rates in entry["systems"][OURS]["kinds"].items() if rates["n"]}
+    if not kinds:
+        return ""
+    said = "**Where it fails.** "
+    if entry["facts_by"] == "record":
+        weakest = min(kinds, key=lambda kind: kinds[kind]["f1"]["mean"])
+        said += (
+            f"The weakest kind of fact on `{split}` is {weakest}: F1 "
+            f"{kinds[weakest]['f1']['mean']:.3f} over {kinds[weakest]['n']:,} facts."
+        )
+        counts = "Notes with an error that could hurt a patient, of those in which it could occur"
+    else:
+        weakest = max(kinds, key=lambda kind: kinds[kind]["omission"]["mean"])
+        said += (
+            f"Of what the dialogues of `{split}` say, the notes most often leave out facts of the "
+            f"kind {weakest}: {kinds[weakest]['omission']['mean']:.3f} of {kinds[weakest]['n']:,}."
+        )
+        counts = "Facts that the dialogues say and the notes leave out"
+    return f"{said} {counts}:" if any(danger.n_struck for danger in dangers) else said
 
 
 def answer(split: str, scores: SplitScores, same: SplitScores | None, seed: int) -> str:
-    """04's opening: the fine-tuned model on a split, beside the others on the same encounters.
+    """How well the fine-tuned model writes, beside the others on the same encounters.
 
     `same` is `evaluation.same_encounters` of the scores.
     """
     ours, others = scores.complete[OURS], [name for name in scores.complete if name != OURS]
-    facts = {name: np.mean(ours.values(name)) for name in ("f1", "omission", "hallucination")}
     compared = f", {_compared(scores, others, seed)}" if others else ""
     what = HALLUCINATED["record" if scores.is_exact else "statements"]
     sentences = [
-        f"**On {ours.n} held-out encounters of `{split}` the fine-tuned model reaches ROUGE-1 "
-        f"{_mean(ours, 'rouge1')}**{compared}. **Its fact F1 is {facts['f1']:.3f}**: of the facts "
-        f"it omits {facts['omission']:.3f}, and of what it writes {facts['hallucination']:.3f} is "
-        f"hallucinated. *Hallucinated* is {what}."
+        f"**How well it writes.** On {ours.n} held-out encounters of `{split}` the fine-tuned "
+        f"model reaches ROUGE-1 **{_mean(ours, 'rouge1')}**{compared}. Its fact F1 is "
+        f"**{_mean(ours, 'f1')}**: of the facts it omits {_mean(ours, 'omission')}, and of what it "
+        f"writes {_mean(ours, 'hallucination')} is hallucinated. *Hallucinated* is {what}."
     ]
     if others:
         sentences.append(_strongest(scores, others))
@@ -97,10 +162,94 @@ def judges_tested(split: str, scores: SplitScores, altered: SystemScores, cosine
     )
 
 
+def weak_groups(
+    split: str, scores: SplitScores, lengths: pd.Categorical, conditions: Sequence[str]
+) -> str:
+    """The fine-tuned model's fact F1 from short to long dialogues, and by kind of visit."""
+    ours = scores.systems[OURS]
+    thirds = {name: np.mean(part) for name, part in group_values(ours, lengths, "f1").items()}
+    by_length = ", ".join(f"{mean:.3f} ({words})" for words, mean in thirds.items())
+    said = f"**`{split}`**: fact F1 from the shortest dialogues to the longest: {by_length}."
+    groups = group_values(ours, conditions, "f1")
+    large = {name: part for name, part in groups.items() if len(part) >= MIN_GROUP}
+    if len(large) < 2:
+        return said
+    means = {name: np.mean(part) for name, part in large.items()}
+    ends = [
+        f"{end} in {name} ({means[name]:.3f}, {len(large[name])} encounters)"
+        for end, name in (
+            ("lowest", min(means, key=means.__getitem__)),
+            ("highest", max(means, key=means.__getitem__)),
+        )
+    ]
+    return f"{said} Among kinds of visit with {MIN_GROUP} encounters or more it is {listed(ends)}."
+
+
+def wrong_facts(
+    split: str, side: str, facts: Sequence[tuple[str, str, str]], *, with_kinds: bool
+) -> str:
+    """How many facts of a split were "omitted" or "hallucinated", in how many notes, and which.
+
+    `facts` are those of `note_views.wrong_facts`; their text is not shown.
+    """
+    n_notes = len({encounter_id for encounter_id, _, _ in facts})
+    kinds = f": most often {most_common_kinds(facts, 4)}" if with_kinds and facts else ""
+    return f"`{split}`, {side}: {len(facts):,} in {n_notes:,} notes{kinds}"
+
+
+def scores_of_hidden_notes(scores: SplitScores, places: Mapping[str, int]) -> str:
+    """What may be said of notes that may not be shown: the fact F1 of each chosen one."""
+    values = scores.systems[OURS].facts["f1"]
+    return (
+        "*No note of this data is shown: see `show_text` in 01.* Fact F1 of the best, the median "
+        f"and the worst notes: {', '.join(f'{values[place]:.2f}' for place in places.values())}."
+    )
+
+
+def limits(written: Sequence[Written], max_new_tokens: int, *, facts_are_known: bool) -> str:
+    """What the figures do not say, as a list; `written` are the fine-tuned model's notes."""
+    n_notes = sum(len(result.notes) for result in written)
+    n_unfinished = sum(result.n_unfinished for result in written)
+    n_cut_dialogues = sum(result.n_cut_dialogues for result in written)
+    points = []
+    if n_unfinished:
+        points.append(
+            f"{n_unfinished} of {n_notes} notes of the fine-tuned model reached {max_new_tokens} "
+            "tokens without an end; they are scored as they are."
+        )
+    if n_cut_dialogues:
+        points.append(
+            f"{n_cut_dialogues} of the {n_notes} dialogues were too long for the base and were "
+            "read with turns left out in the middle; the server refuses such a dialogue."
+        )
+    points.append(
+        "The intervals say how sure the mean is for encounters like these, of one training run "
+        "with one seed; they know nothing of another run, another generator or a real clinic."
+    )
+    points.append(
+        "These encounters are generated, more regular than speech, and references and fact check "
+        "share one grammar: a good score here promises nothing for real notes."
+        if facts_are_known
+        else "References are one clinician's way to write; a good note may differ. The fact score "
+        "is a heuristic that agrees with people only in part."
+    )
+    points.append("No clinician has read these notes. Not for clinical use.")
+    return "\n".join(f"- {point}" for point in points)
+
+
+def took(entry: Mapping[str, Any]) -> str:
+    """Time and memory of the step, of its entry in `run.json`."""
+    return (
+        f"This notebook took {entry['seconds']:.0f} s, {entry['decoding_s']:.0f} s of decoding "
+        "(notes taken again count what they once took); its peak memory was "
+        f"{entry['peak_memory_gib']:.2f} GiB on `{entry['device']}`."
+    )
+
+
 def first_encounters(same: Mapping[str, SplitScores]) -> str:
     """What the table of the same encounters is, by split."""
     parts = [f"{len(scores.encounters)} of `{split}`" for split, scores in same.items()]
-    return f"**All systems on the first {listed(parts)}**, which every one of them wrote:"
+    return f"All systems on the first {listed(parts)}, which every one of them wrote"
 
 
 def _mean(system: SystemScores, measure: str) -> str:

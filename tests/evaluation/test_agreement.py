@@ -11,7 +11,7 @@ import pytest
 from medisum_utils.evaluation.agreement import (
     COLUMNS,
     STUDY,
-    calibration_table,
+    agreement_table,
     content_word_recall,
     correlation,
     fact_scores,
@@ -19,6 +19,7 @@ from medisum_utils.evaluation.agreement import (
     load_study,
     rouge1_f1,
     score_table,
+    study_file,
 )
 
 ROWS = [
@@ -43,7 +44,7 @@ def test_scores_of_each_summary_follow_people(small: pd.DataFrame) -> None:
 
 def test_the_table_names_scores_intervals_and_numbers(small: pd.DataFrame) -> None:
     grown = pd.concat([small.assign(ID=small["ID"] + 10 * i) for i in range(5)], ignore_index=True)
-    table = calibration_table(grown, seed=1)
+    table = agreement_table(grown, seed=1)
     assert {"facts f1", "facts omission", "ROUGE-1 F1", "length only"} <= set(table["score"])
     defined = table.dropna()
     assert (defined["low"] <= defined["r"] + 1e-9).all()
@@ -77,6 +78,14 @@ def test_a_missing_column_or_empty_cell_is_named(small: pd.DataFrame, tmp_path: 
         load_study(path)
 
 
+def test_the_study_is_there_or_not(tmp_path: Path) -> None:
+    assert study_file(None) is None
+    assert study_file(tmp_path) is None
+    (tmp_path / STUDY).parent.mkdir(parents=True)
+    (tmp_path / STUDY).touch()
+    assert study_file(tmp_path) == tmp_path / STUDY
+
+
 @pytest.fixture(scope="module")
 def study(corpora: Path) -> pd.DataFrame:
     return load_study(corpora / STUDY)
@@ -84,7 +93,7 @@ def study(corpora: Path) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def table(study: pd.DataFrame) -> pd.DataFrame:
-    return calibration_table(study).set_index(["score", "people"])
+    return agreement_table(study).set_index(["score", "people"])
 
 
 @pytest.mark.corpus

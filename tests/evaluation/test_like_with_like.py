@@ -15,18 +15,8 @@ import pytest
 
 from medisum_utils import evaluation, runs
 from medisum_utils.encounter import Encounter
-from medisum_utils.evaluation import (
-    SplitScores,
-    note_views,
-    systems,
-    tables,
-)
-from medisum_utils.evaluation import (
-    figures as evaluation_figures,
-)
-from medisum_utils.evaluation import (
-    text as evaluation_text,
-)
+from medisum_utils.evaluation import SplitScores, note_views, plots, systems, tables
+from medisum_utils.evaluation import text as sentences
 from medisum_utils.runs import overview
 from medisum_utils.scoring.rouge import interval
 from medisum_utils.synthesis.encounters import generate, generate_tests
@@ -148,8 +138,8 @@ def test_no_table_or_figure_mixes_encounters(scores, same, entry):
     assert set(groups.columns) == {"n", *names(COMPLETE)}
     assert groups["n"].sum() == N
     for rows in (
-        evaluation_figures.rouge_rows(entry),
-        evaluation_figures.kind_rows(entry, "f1" if scores.is_exact else "omission"),
+        plots.rouge_rows(entry),
+        plots.kind_rows(entry, "f1" if scores.is_exact else "omission"),
     ):
         assert rows
         assert all("base" not in row for row in rows.values())
@@ -179,7 +169,7 @@ def test_assessment_and_plan_stand_apart_only_where_no_note_joins_them(visits, t
 
 
 def test_the_answer_compares_each_on_its_own_encounters(scores, same):
-    said = evaluation_text.answer("test", scores, same, 17)
+    said = sentences.answer("test", scores, same, 17)
     whole, first = said.split(f"On the first {N_BASE}, all that base without adapter wrote, ")
     assert f"On {N} held-out encounters of `test`" in whole
     assert "base without" not in whole
@@ -187,7 +177,7 @@ def test_the_answer_compares_each_on_its_own_encounters(scores, same):
     def mean(part: SplitScores, name: str, measure: str = "rouge1") -> str:
         return f"{np.mean(part.systems[name].values(measure)):.3f}"
 
-    assert f"reaches ROUGE-1 {mean(scores, 'finetuned')}**" in whole
+    assert f"reaches ROUGE-1 **{mean(scores, 'finetuned')}**" in whole
     assert f"nearest training note ({mean(scores, 'nearest')})" in whole
     assert f"it reaches {mean(same, 'finetuned')}" in first
     assert f"base without adapter ({mean(same, 'base')})" in first
@@ -199,7 +189,7 @@ def test_the_verdict_is_of_the_paired_difference(visits, train, verdict, cut):
     notes = notes_of(visits, train, N_BASE)
     notes["base"] = [v.note_text[: len(v.note_text) // cut] for v in visits[:N_BASE]]
     scores = evaluation.score_split(visits, notes)
-    said = evaluation_text.answer("test", scores, evaluation.same_encounters(scores), 17)
+    said = sentences.answer("test", scores, evaluation.same_encounters(scores), 17)
     assert f"{verdict} base without adapter" in said
     # the mean over all twelve would beat any base: only the first five tell which is better
 
@@ -208,14 +198,14 @@ def test_equal_notes_are_indistinguishable(visits, train):
     notes = notes_of(visits, train, N_BASE)
     notes["base"] = notes["finetuned"][:N_BASE]
     scores = evaluation.score_split(visits, notes)
-    said = evaluation_text.answer("test", scores, evaluation.same_encounters(scores), 17)
+    said = sentences.answer("test", scores, evaluation.same_encounters(scores), 17)
     assert "indistinguishable from base without adapter" in said
 
 
 def test_the_figure_s_title_names_the_best_of_those_shown(entry):
     systems = overview.complete_systems(entry)
     lead = systems["finetuned"]["rouge1"]["mean"] - systems["nearest"]["rouge1"]["mean"]
-    assert evaluation_figures.rouge_title("test", entry) == (
+    assert plots.rouge_title("test", entry) == (
         f"test: fine-tuned {lead:.2f} above the best baseline shown in ROUGE-1"
     )
 
@@ -226,8 +216,8 @@ def test_where_all_wrote_all_there_is_one_table(visits, train):
     entry = evaluation.split_metrics(scores, None, "0" * 64, 17)
     assert "same_encounters" not in entry
     assert set(tables.results_table({"test": entry}).index.get_level_values(1)) == names(ALL)
-    assert "base" in evaluation_figures.rouge_rows(entry)["ROUGE-1"]
-    said = evaluation_text.answer("test", scores, None, 17)
+    assert "base" in plots.rouge_rows(entry)["ROUGE-1"]
+    said = sentences.answer("test", scores, None, 17)
     assert "base without adapter" in said
     assert "On the first" not in said
 
@@ -301,7 +291,7 @@ def test_every_table_shows_a_dash_for_it(scores, entry):
 def test_sentences_say_no_fact_score_of_it(scores, same):
     altered = [note_views.altered(text) for text in scores.references]
     probe = evaluation.score_split(scores.encounters, {"altered": altered}).systems["altered"]
-    said = evaluation_text.judges_tested("test", scores, probe, 0.36)
+    said = sentences.judges_tested("test", scores, probe, 0.36)
     if scores.is_exact:
         assert "it cannot be read as a note, so that no fact is counted." in said
     else:
@@ -313,16 +303,16 @@ def test_a_copy_that_is_the_strongest_has_no_fact_score_said(visits, train):
     notes = notes_of(visits, train, N)
     notes |= {"nearest": ["Plan:\nRest."] * N, "base": ["Plan:\nRest."] * N}
     scores = evaluation.score_split(visits, notes)
-    said = evaluation_text.answer("test", scores, None, 17)
+    said = sentences.answer("test", scores, None, 17)
     assert said.endswith("The strongest baseline by ROUGE-1 is dialogue copied.")
 
 
 def test_hallucinated_is_defined_where_it_is_shown(scores, same, entry):
-    method = evaluation_text.HOW_FACTS_ARE_CHECKED[scores.is_exact]
+    method = sentences.HOW_FACTS_ARE_CHECKED[scores.is_exact]
     meaning = overview.HALLUCINATED[entry["facts_by"]]
     assert f"*Hallucinated* is {meaning}" in method
-    assert meaning in evaluation_text.answer("test", scores, same, 17)
+    assert meaning in sentences.answer("test", scores, same, 17)
     assert overview.hallucinated({"test": entry}) == meaning
-    said = note_views.side_by_side(scores, "finetuned", 0, "worst")
+    said = note_views.headline(scores, "finetuned", 0, "worst")
     assert "hallucinated" in said
     assert "invented" not in said

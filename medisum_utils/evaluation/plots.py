@@ -1,4 +1,4 @@
-"""The one kind of figure that 04 needs: estimates with intervals, a row each, a marker a system.
+"""The figures of 04: estimates with intervals, a row each, a marker for each system.
 
 As in the tables, only systems that wrote notes of the same encounters stand side by side.
 """
@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import matplotlib.pyplot as plt
+import pandas as pd
+
 from medisum_utils import figures
 from medisum_utils.evaluation.scores import COPY
 from medisum_utils.runs.overview import complete_systems
@@ -16,6 +19,7 @@ from medisum_utils.scoring.rouge import ROUGE_NAMES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Estimate = Mapping[str, float | None]
 SPREAD = 0.6  # of the space between two rows, shared by the systems
@@ -93,3 +97,53 @@ def legend_below(ax: Axes, n_columns: int) -> None:
     fig = ax.figure
     handles, labels = ax.get_legend_handles_labels()
     fig.legend(handles, labels, loc="outside lower center", ncols=n_columns)
+
+
+def rouge_figure(splits: Mapping[str, Any], names: Mapping[str, str]) -> Figure:
+    """The ROUGEs of every split of `metrics.json`, one below the other, each with its claim."""
+    size = (7.2, 1.0 + 2.2 * len(splits))
+    fig, axes = plt.subplots(len(splits), 1, figsize=size, sharex=True, squeeze=False)
+    for ax, (split, entry) in zip(axes[:, 0], splits.items(), strict=True):
+        dots(ax, rouge_rows(entry), names)
+        ax.set_title(rouge_title(split, entry))
+    axes[-1, 0].set(xlabel="mean F1 over the notes (fraction), with 95% interval", xlim=(0, 1))
+    legend_below(axes[0, 0], len(names))
+    return fig
+
+
+def kinds_figure(splits: Mapping[str, Any], names: Mapping[str, str], rate: str) -> Figure:
+    """A rate of every split by kind of fact, side by side, titled by the weakest kind.
+
+    `rate` is "f1", or "omission" where the facts are only known as far as the dialogue says them.
+    """
+    is_f1 = rate == "f1"
+    label = "fact F1" if is_f1 else "share of spoken facts left out"
+    size = (7.2, 5.2 if is_f1 else 3.0)
+    fig, axes = plt.subplots(1, len(splits), figsize=size, sharey=True, squeeze=False)
+    for ax, (split, entry) in zip(axes[0], splits.items(), strict=True):
+        rows = kind_rows(entry, rate)
+        dots(ax, rows, names)
+        means = {kind: estimates["finetuned"]["mean"] for kind, estimates in rows.items()}
+        weakest = (min if is_f1 else max)(means, key=means.get)
+        ax.set_title(f"{split}: weakest in\n{weakest} ({means[weakest]:.2f})")
+        ax.set(xlabel=f"{label}, 95% interval", xlim=(-0.02, 1.02))
+    legend_below(ax, len(ax.get_legend_handles_labels()[1]))
+    return fig
+
+
+def people_figure(table: pd.DataFrame) -> Figure:
+    """How well each score of `agreement.agreement_table` agrees with people, facts first."""
+    people = {"FactualF1": "with factual F1", "OmissionRate": "with omission rate"}
+    rows: dict[str, dict[str, Estimate]] = {}
+    for row in table[table["people"].isin(people)].to_dict("records"):
+        label = "facts" if row["score"].startswith("facts") else row["score"]
+        estimate = {"mean": row["r"], "low": row["low"], "high": row["high"]}
+        rows.setdefault(label, {})[row["people"]] = estimate
+    fig, ax = plt.subplots(figsize=(7.2, 3.0))
+    dots(ax, rows, people)
+    ax.set(xlabel="Pearson r with people's counts, 95% interval", xlim=(0, 1))
+    ax.set_title(
+        f"The fact score agrees with people at r = {rows['facts']['FactualF1']['mean']:.2f}"
+    )
+    legend_below(ax, len(people))
+    return fig
