@@ -84,19 +84,18 @@ answer = display(Markdown("*Being measured.*"), display_id=True)
 #
 # A note is made of what was said: names, doses, sides, numbers. Whoever writes it must look back
 # and copy. A small model that is trained on packed text learns the language long before that, and
-# never needs to look back: an early trial of 5.5 million parameters and 4.2 million tokens wrote
-# fluent notes with wrong facts after its fine-tuning. What brings the ability is a curriculum that
-# starts very short: repeat a span of what stands before it, at 16 tokens and with 64 symbols, where
-# chance finds the rule; then longer rows and more symbols, step by step, each step gated; then
-# lookups in registers of made-up people and medicines; then whole dialogues with tasks about them,
-# and running text, with some copy tasks kept so that copying is not forgotten.
+# never needs to look back. What brings the ability is a curriculum that starts very short: repeat a
+# span of what stands before it, at 16 tokens and with 64 symbols, where chance finds the rule; then
+# longer rows and more symbols, step by step, each step gated; then lookups in registers of made-up
+# people and medicines; then whole dialogues with tasks about them, and running text, with some copy
+# tasks kept so that copying is not forgotten.
 #
-# Reading one fact on request is not enough: an earlier base could, and its fine-tuned notes were
-# full of topics that nobody had talked about. So dialogues also come with *forms* (topics in a
-# random order, each to be answered or, if it did not come up, passed over) and with *sheets*: 512
-# house styles drawn at random, each with its own titles, headers, order, joined lines and words for
-# "none". A sheet's instruction says no more than the style's made-up name, as the instruction of a
-# note does: which lines it has, the base must know by heart and fill from the dialogue alone.
+# Reading one fact on request is not enough for a whole note. So dialogues also come with *forms*
+# (topics in a random order, each to be answered or, if it did not come up, passed over) and with
+# *sheets*: 512 house styles drawn at random, each with its own titles, headers, order, joined lines
+# and words for "none". A sheet's instruction says no more than the style's made-up name, as the
+# instruction of a note does: which lines it has, the base must know by heart and fill from the
+# dialogue alone.
 #
 # **What it never sees is a dialogue together with its note**, nor a generated note at all. A sheet
 # has neither a note's section titles nor the headers of its lists, nor its fixed sentences (a test
@@ -105,12 +104,11 @@ answer = display(Markdown("*Being measured.*"), display_id=True)
 # things in both, and the base has learnt to learn house styles. That of a SOAP note it never saw;
 # writing it is left to QLoRA, and a check below shows that the base cannot.
 #
-# An earlier run also read generated notes, each alone. It learnt to write them without looking:
-# fine-tuned with some seeds, it foretold the age in a note's first line and got its first digit
-# wrong in nine of ten notes, whatever the dialogue said. Hence none are read.
-#
 # The last stage runs on weights rounded to NF4, with the exact ones updated underneath. A small
 # model loses more by 4-bit weights than a large one; this one has learnt in them.
+#
+# What failed before is told at the end, and in the
+# [model card](../models/medisum-tiny-base/README.md).
 #
 # ## The run
 #
@@ -135,32 +133,27 @@ inputs = [runs.require(path, "00_tiny_base", profile) for path in inputs]
 parameters = {"seed": seed, "train": train, "recipe": recipe, "n_rows": n_rows, "length": length}
 parameters |= {"n_notes": n_notes, "max_new_tokens": max_new_tokens, "instruction": instruction}
 step = runs.start("00_tiny_base", profile, parameters, [] if train else inputs)
-told = json.loads(inputs[2].read_text(encoding="utf-8"))
+run = json.loads(inputs[2].read_text(encoding="utf-8"))
 log = pd.DataFrame(records.read_log(inputs[1]))
-settings, corpus = told["settings"], told["corpus"]
+settings, corpus = run["settings"], run["corpus"]
 tokenizer = load_tokenizer(str(folder))
 
 # %%
 facts = {
-    "recipe": told["recipe"],
-    "machine": told["machine"],
-    "tokens read": f"{told['tokens']:,}",
-    "steps": f"{told['steps']:,}",
-    "time": f"{told['seconds']:,.0f} s",
-    "speed": f"{told['tokens'] / told['seconds']:,.0f} tokens/s",
-    "parameters": f"{told['n_parameters']:,}",
-    "weights": f"{told['weights_bytes'] / 1e6:.1f} MB of bf16",
-    "processes that made documents": f"{told['n_loader_workers']}",
-    "versions of that run": ", ".join(f"{name} {v}" for name, v in told["versions"].items()),
+    "recipe": run["recipe"],
+    "machine": run["machine"],
+    "tokens read": f"{run['tokens']:,}",
+    "steps": f"{run['steps']:,}",
+    "time": f"{run['seconds']:,.0f} s",
+    "speed": f"{run['tokens'] / run['seconds']:,.0f} tokens/s",
+    "parameters": f"{run['n_parameters']:,}",
+    "weights": f"{run['weights_bytes'] / 1e6:.1f} MB of bf16",
+    "processes that made documents": f"{run['n_loader_workers']}",
+    "versions of that run": ", ".join(f"{name} {v}" for name, v in run["versions"].items()),
 }
-pd.DataFrame({"value": facts})
-
-# %% [markdown]
-# What the record says beside its figures:
-
-# %%
-remarks = told.get("remarks", ["Nothing to add."])
-display(Markdown("\n".join(f"- {remark}" for remark in remarks)))
+display(pd.DataFrame({"value": facts}))
+remarks = run.get("remarks", ["Nothing to add."])
+display(Markdown("What the record says beside these figures:\n\n- " + "\n- ".join(remarks)))
 
 # %% [markdown]
 # ## What it read
@@ -168,10 +161,9 @@ display(Markdown("\n".join(f"- {remark}" for remark in remarks)))
 # Real text comes from the training splits of ACI-Bench and MTS-Dialog, without the encounters that
 # any test repeats, and from the answers of MedQuAD; all three are CC BY 4.0, see the
 # [data card](../data/README.md). Most running text is drawn from the answers: the clinical texts
-# are few, and a base that had read them some two hundred times knew them by heart, so that
-# fine-tuning on the same encounters fell to a training loss of 0.6 and a validation loss of 3.6.
-# Everything else is generated while it trains, and nothing of it twice. The real texts are only
-# counted here, and only where the corpora are at hand.
+# are few, and read too often they would be known by heart. Everything else is generated while it
+# trains, and nothing of it twice. The real texts are only counted here, and only where the corpora
+# are at hand.
 
 # %%
 counts = {
@@ -194,9 +186,6 @@ if has_corpora:
         )
         for texts in real
     ]
-
-# %%
-if has_corpora:
     said = "Counts and tokens were taken from the corpora now, with the base's own tokenizer."
 else:
     said = (
@@ -322,7 +311,7 @@ figures.save(fig, step, "00_probes")
 last = log.iloc[-1]
 final = {f"{name}, exact match": f"{last[f'{name}_exact']:.3f}" for name in looks}
 final["loss"] = f"{last['loss']:.3f}"
-assert told["tokens"] == last["tokens"]
+assert run["tokens"] == last["tokens"]
 assert last[f"{gate_name}_exact"] >= gate, "expected the gate to be reached"
 pd.DataFrame({"last probe of the run": final})
 
@@ -455,6 +444,18 @@ if not groups:
 # - The real texts are research corpora, partly acted, partly written for the purpose.
 # - Not for clinical use, and never to be used without a fine-tuned adapter.
 #
+# ## What failed before
+#
+# - A trial of 5.5 million parameters and 4.2 million tokens, trained on packed text alone, wrote
+#   fluent notes with wrong facts after its fine-tuning: it had never needed to look back.
+# - A base that could read one fact on request, but had seen no forms or sheets, wrote notes full of
+#   topics that nobody had talked about.
+# - A base that had read the clinical texts some two hundred times knew them by heart: fine-tuning
+#   on the same encounters fell to a training loss of 0.6 and a validation loss of 3.6.
+# - A base that also read generated notes, each alone, learnt to write them without looking:
+#   fine-tuned with some seeds, it guessed the age in a note's first line before reading it and got
+#   its first digit wrong in nine of ten notes. Hence this one reads none.
+#
 # ## Versions and the end
 
 # %%
@@ -465,8 +466,8 @@ figures_now = {
 }
 entry = step.finish(
     outputs=inputs if train else (),
-    n_parameters=told["n_parameters"],
-    tokens=told["tokens"],
+    n_parameters=run["n_parameters"],
+    tokens=run["tokens"],
     base_rouge1=rouge1["mean"],
     **figures_now,
 )
@@ -475,9 +476,9 @@ runs.environment_table()
 # %%
 first_gate = ends.iloc[0]
 summary = (
-    f"Yes. The base has **{told['n_parameters'] / 1e6:.2f} million parameters** "
-    f"({told['weights_bytes'] / 1e6:.1f} MB) and read {told['tokens'] / 1e6:.0f} million tokens in "
-    f"{told['seconds']:,.0f} s on one {told['machine']}. Asked now, in the NF4 that QLoRA trains "
+    f"Yes. The base has **{run['n_parameters'] / 1e6:.2f} million parameters** "
+    f"({run['weights_bytes'] / 1e6:.1f} MB) and read {run['tokens'] / 1e6:.0f} million tokens in "
+    f"{run['seconds']:,.0f} s on one {run['machine']}. Asked now, in the NF4 that QLoRA trains "
     f"on, it gets **{fresh.loc[gate_name, 'exact, NF4']:.1%} of "
     f"{fresh.loc[gate_name, 'answers']:,} questions about fresh dialogues under random, "
     f"borrowed or changed names** right to the last token, where the gate was {gate:.0%}, and "

@@ -210,12 +210,12 @@ figures.save(fig, step, "01_lengths")
 # without reading. On generated data this notebook refuses to go on above the limit.
 
 # %%
-found = {split: variety.nearest(splits["train"], splits[split]) for split in tests}
+neighbours = {split: variety.nearest(splits["train"], splits[split]) for split in tests}
 retrieved = {
     split: variety.nearest_note_rouge1(splits["train"], splits[split], near)
-    for split, near in found.items()
+    for split, near in neighbours.items()
 }
-nearest = overview.nearest_table(found, retrieved)
+nearest = overview.nearest_table(neighbours, retrieved)
 rouge1 = nearest[overview.ROUGE1_MEAN]
 if generated:
     assert rouge1["test"] <= variety.MAX_NEAREST_ROUGE1, (
@@ -225,7 +225,7 @@ nearest.round(3)
 
 # %%
 fig, ax = plt.subplots(figsize=(7.2, 3.0))
-views.draw_nearest(ax, found)
+views.draw_nearest(ax, neighbours)
 figures.save(fig, step, "01_nearest")
 
 # %% [markdown]

@@ -53,6 +53,12 @@ from medisum_utils.modelling.rendered import (
     supervised_html,
     write_rendered,
 )
+from medisum_utils.modelling.token_lengths import (
+    draw_token_lengths,
+    lengths_summary,
+    token_lengths,
+    tokens_table,
+)
 
 # %% [markdown]
 # ## The answer first
@@ -206,41 +212,12 @@ for split in SPLITS:
 # written one by one, so that the notes decide how long serving takes.
 
 # %%
-lengths = pd.concat(
-    pd.DataFrame(
-        {
-            "split": split,
-            "prompt": [e.n_prompt_tokens for e in examples[split]],
-            "note": [e.n_completion_tokens for e in examples[split]],
-        }
-    )
-    for split in SPLITS
-)
-lengths["whole example"] = lengths["prompt"] + lengths["note"]
-summary = lengths.groupby("split").quantile([0.05, 0.5, 0.95, 1.0]).round().astype(int)
-summary.rename(index={0.05: "5%", 0.5: "median", 0.95: "95%", 1.0: "longest"}, level=1)
+lengths = token_lengths(examples)
+lengths_summary(lengths)
 
 # %%
-median = lengths.groupby("split")[["prompt", "note"]].median()
-fig, axes = plt.subplots(1, 2, figsize=(9, 3.6))
-for axis, part in zip(axes, ("prompt", "note"), strict=True):
-    edges = np.histogram_bin_edges(lengths[part], bins=30)
-    for split in SPLITS:
-        rows = lengths.loc[lengths["split"] == split, part]
-        label = f"{split} (n = {len(rows):,})"
-        weights = np.full(len(rows), 100 / len(rows))
-        axis.hist(
-            rows,
-            edges,
-            weights=weights,
-            histtype="step",
-            color=figures.colour_of(split),
-            linestyle={"train": "-", "valid": "--"}[split],
-            label=label,
-        )
-    axis.set(xlabel=f"{part} length (tokens)", ylabel="share of examples (%)")
-    axis.set_title(f"Half the training {part}s: at most {median.loc['train', part]:,.0f} tokens")
-axes[0].legend()
+fig, axes = plt.subplots(1, 2, figsize=(9, 3.9))
+draw_token_lengths(axes, lengths)
 figures.save(fig, step, "02_token_lengths")
 plt.show()
 
@@ -254,15 +231,7 @@ n_pieces = {s: sum(len(renderer.encode(e.dialogue_text)) for e in encounters[s])
 tokens_per_word = n_pieces["train"] / n_words["train"]
 n_tokens = {s: int(lengths.loc[lengths["split"] == s, "whole example"].sum()) for s in SPLITS}
 n_labels = {s: int(lengths.loc[lengths["split"] == s, "note"].sum()) for s in SPLITS}
-pd.DataFrame(
-    {
-        "dialogue words": n_words,
-        "tokens per word": {s: round(n_pieces[s] / n_words[s], 2) for s in SPLITS},
-        "tokens, rendered": n_tokens,
-        "supervised tokens": n_labels,
-        "supervised (%)": {s: round(100 * n_labels[s] / n_tokens[s], 1) for s in SPLITS},
-    }
-).rename_axis("split")
+tokens_table(n_words, n_pieces, lengths)
 
 # %% [markdown]
 # ## What is handed on
@@ -280,6 +249,7 @@ for split in SPLITS:
 obsolete = [path for path in folder.glob("*.jsonl") if path not in step.staged]
 
 # %%
+median = lengths.groupby("split")[["prompt", "note"]].median()
 n_whole, n_kept = fates["train"]["whole"], len(examples["train"])
 n_dropped = len(encounters["train"]) - n_kept
 answer.update(

@@ -1,1 +1,1 @@
-"""Where encounters come from: generator, corpora, own files; splits, leak check, neighbours."""
+"""Where encounters come from: generator, corpora, own files; splits, leak check, what 01 shows."""

@@ -147,7 +147,7 @@ def measures_table(measured: pd.DataFrame) -> pd.DataFrame:
 
 
 def nearest_table(
-    found: Mapping[str, variety.Nearest], retrieved: Mapping[str, Sequence[float]]
+    neighbours: Mapping[str, variety.Nearest], retrieved: Mapping[str, Sequence[float]]
 ) -> pd.DataFrame:
     """A row a test split: the nearest training dialogues, and what their notes would score.
 
@@ -161,7 +161,7 @@ def nearest_table(
             ROUGE1_MEAN: np.mean(retrieved[split]),
             "ROUGE-1 of its note, highest": np.max(retrieved[split]),
         }
-        for split, near in found.items()
+        for split, near in neighbours.items()
     }
     return pd.DataFrame(rows).T.astype({"n": int})
 

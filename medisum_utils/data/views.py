@@ -117,14 +117,14 @@ def _scale(ax: Axes, values: pd.Series) -> None:
     )
 
 
-def draw_nearest(ax: Axes, found: Mapping[str, Nearest]) -> None:
+def draw_nearest(ax: Axes, neighbours: Mapping[str, Nearest]) -> None:
     """Draws how near each test's dialogues are to training; the title is about the first test."""
-    for (split, near), style in zip(found.items(), _LINES, strict=False):
+    for (split, near), style in zip(neighbours.items(), _LINES, strict=False):
         label = f"{split} (n = {len(near.cosine):,})"
         ax.ecdf(near.cosine, color=figures.colour_of(split), ls=style, label=label)
     ax.set(xlabel="cosine to the nearest training dialogue (TF-IDF)", ylabel="share of the split")
     ax.set_xlim(0, 1)
-    split, near = next(iter(found.items()))
+    split, near = next(iter(neighbours.items()))
     median = np.median(near.cosine)
     ax.set_title(f"Half of {split} is no closer than {median:.2f} to any training dialogue")
     ax.legend(loc="lower right")

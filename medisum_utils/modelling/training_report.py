@@ -242,7 +242,9 @@ def footer(entry: Mapping[str, Any]) -> str:
     """Time, threads and peak memory of the notebook; `entry` is what `Step.finish` returned."""
     import torch
 
+    n_threads = torch.get_num_threads()
+    threads = "1 thread" if n_threads == 1 else f"{n_threads:,} threads"
     return (
-        f"The notebook took {entry['seconds']:.0f} s on {torch.get_num_threads():,} threads; peak "
-        f"memory {entry['peak_memory_gib']:.2f} GiB."
+        f"The notebook took {entry['seconds']:.0f} s on {threads}; peak memory "
+        f"{entry['peak_memory_gib']:.2f} GiB."
     )

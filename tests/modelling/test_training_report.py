@@ -132,3 +132,10 @@ def test_the_loss_is_drawn_on_a_logarithmic_axis_over_whole_steps() -> None:
     assert "10" not in "".join(label.get_text() for label in axis.get_yticklabels(minor=True))
     _, validation = axis.get_lines()
     assert validation.get_xydata().tolist() == [[0, 4.978], [540, 0.1], [1080, 0.041]]
+
+
+@pytest.mark.parametrize(("n_threads", "says"), [(1, "on 1 thread;"), (4, "on 4 threads;")])
+def test_the_footer_says_what_the_notebook_took(monkeypatch, n_threads: int, says: str) -> None:
+    monkeypatch.setattr("torch.get_num_threads", lambda: n_threads)
+    said = training_report.footer({"seconds": 237.6, "peak_memory_gib": 1.734})
+    assert said == f"The notebook took 238 s {says} peak memory 1.73 GiB."
