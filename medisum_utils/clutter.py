@@ -36,7 +36,7 @@ def silence_clutter() -> None:
     """Call it before bitsandbytes and datasets are imported and before a model is loaded."""
     for name, words in LOGGED.items():
         logger = logging.getLogger(name)
-        if not any(isinstance(known, _Without) for known in logger.filters):
+        if not any(isinstance(each, _Without) for each in logger.filters):
             logger.addFilter(_Without(words))
     for message in WARNED:
         warnings.filterwarnings("ignore", message=message)

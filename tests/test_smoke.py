@@ -59,6 +59,15 @@ def test_every_step_finds_what_the_step_before_wrote(smoke: Path) -> None:
 
 
 @pytest.mark.slow
+def test_the_index_has_the_example_that_05_kept(smoke: Path) -> None:
+    example = json.loads((smoke / "example.json").read_text())
+    assert set(example) == {"id", "dialogue", "note"}
+    assert example["dialogue"].startswith("Doctor:")
+    outputs = json.loads((smoke / "run.json").read_text())["steps"]["05_serve"]["outputs"]
+    assert "reports/smoke/example.json" in outputs
+
+
+@pytest.mark.slow
 def test_the_scores_are_of_the_systems_that_were_run(smoke: Path) -> None:
     metrics = json.loads((smoke / "metrics.json").read_text())
     systems = metrics["splits"]["test"]["systems"]

@@ -67,17 +67,17 @@ def breaks(entries: Entries) -> Iterator[Break]:
 def _break_of_inputs(
     inputs: Mapping[str, str], earlier: Entries, own: Collection[str]
 ) -> Break | None:
-    known: dict[str, tuple[str, str, str]] = {}
+    on_record: dict[str, tuple[str, str, str]] = {}
     for name, entry in earlier.items():
         for verb, key in (("read", "inputs"), ("wrote", "outputs")):
-            known |= {
+            on_record |= {
                 path: (name, verb, digest)
                 for path, digest in entry.get(key, {}).items()
-                if verb == "wrote" or path not in known
+                if verb == "wrote" or path not in on_record
             }
     for path, digest in inputs.items():
-        if path in known:
-            name, verb, recorded = known[path]
+        if path in on_record:
+            name, verb, recorded = on_record[path]
             if digest != recorded:
                 return Break(f"{path} is not the one that {name} {verb}", name)
         elif path in own:

@@ -103,7 +103,7 @@ def _execute_steps(attempts: Sequence[Attempt], say: Say) -> Exception | None:
 
 
 def _write_index(say: Say) -> Exception | None:
-    """Writes the index after a completed step; what prevents it is told, and later steps still run.
+    """Writes the index after a completed step; what prevents it is said, and later steps run.
 
     Another profile's broken file can be the reason, which is no reason to stop this one.
     """
@@ -166,12 +166,12 @@ def execute_step(attempt: Attempt) -> None:
         if not attempt.has_finished():
             raise RunFailed("every cell completed, but the step wrote no entry into run.json")
         with interrupts.held():
-            _replace(attempt)
+            _publish(attempt)
     except Exception as error:  # whatever it was, the copy that shows it is kept and named
-        raise _kept(error, attempt) from error
+        raise _as_run_failed(error, attempt) from error
 
 
-def _replace(attempt: Attempt) -> None:
+def _publish(attempt: Attempt) -> None:
     """Puts the report, the executed notebook and the measures in the place of the old ones."""
     from medisum_utils.runs.reports import write_report
 
@@ -210,8 +210,8 @@ def assert_completed(notebook: Any) -> None:
             raise RunFailed(f"code cell {number} of {len(code)} {why}, before the notebook's end")
 
 
-def _kept(error: Exception, attempt: Attempt) -> RunFailed:
-    """The failure in words, after the partly executed notebook was rendered too."""
+def _as_run_failed(error: Exception, attempt: Attempt) -> RunFailed:
+    """The failure for the terminal; the partly executed notebook is kept and rendered, too."""
     from medisum_utils.runs.reports import write_report
 
     attempt.say("")

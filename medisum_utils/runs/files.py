@@ -27,6 +27,18 @@ def sha256_file(path: PathLike) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def write_whole(path: PathLike, content: bytes) -> Path:
+    """Writes a file, whole or not at all: what stood there before stays until all is written."""
+    path = Path(path)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_bytes(content)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
 def write_json(path: PathLike, content: Any) -> Path:
     """Writes indented JSON, whole or not at all; NumPy numbers become plain ones.
 
@@ -35,10 +47,7 @@ def write_json(path: PathLike, content: Any) -> Path:
     path = Path(path)
     text = json_text(content)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    partial.write_text(text + "\n", encoding="utf-8")
-    partial.replace(path)
-    return path
+    return write_whole(path, f"{text}\n".encode())
 
 
 def json_text(content: Any) -> str:

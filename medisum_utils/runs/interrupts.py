@@ -53,15 +53,15 @@ def raised() -> Iterator[None]:
 
     A signal that the parent process chose to ignore, as `nohup` and `&` do, stays ignored.
     """
-    before = {each: signal.getsignal(each) for each in SIGNALS}
+    earlier_handlers = {each: signal.getsignal(each) for each in SIGNALS}
     _interrupts.came = None
-    for each, handler in before.items():
+    for each, handler in earlier_handlers.items():
         if handler != signal.SIG_IGN:
             signal.signal(each, _interrupts.handle)
     try:
         yield
     finally:
-        for each, handler in before.items():
+        for each, handler in earlier_handlers.items():
             signal.signal(each, handler)
 
 

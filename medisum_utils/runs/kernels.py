@@ -110,7 +110,7 @@ def _manager_of(kernel: Kernel) -> type:
 @contextmanager
 def _importable() -> Iterator[None]:
     """Lets the kernel import this package where it is not installed, and takes its own Python."""
-    before = dict(os.environ)
+    earlier_environment = dict(os.environ)
     package_parent = str(Path(__file__).resolve().parents[2])
     paths = [package_parent, os.environ.get("PYTHONPATH", "")]
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
@@ -121,4 +121,4 @@ def _importable() -> Iterator[None]:
         yield
     finally:
         os.environ.clear()
-        os.environ.update(before)
+        os.environ.update(earlier_environment)

@@ -14,6 +14,8 @@ import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from medisum_utils.runs.files import write_whole
+
 FILE_VARIABLE = "MEDISUM_LIVE_FILE"  # set by the runner for its kernels
 _UNIT = re.compile(r"[a-z]{1,12}")
 
@@ -45,9 +47,7 @@ def tell(unit: str, *, n_done: int, n_total: int, loss: float | None = None) -> 
     standing = Standing(unit, n_done, n_total, loss)
     if (name := os.environ.get(FILE_VARIABLE)) is None:
         return
-    partial = Path(f"{name}.{os.getpid()}.partial")
-    partial.write_text(json.dumps(asdict(standing)), encoding="utf-8")
-    partial.replace(name)
+    write_whole(name, json.dumps(asdict(standing)).encode())
 
 
 def read(path: Path) -> Standing | None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import subprocess
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from medisum_utils.runs import profiles
+from medisum_utils.runs.files import write_whole
 from medisum_utils.runs.steps import project_root, write_json
 
 MEMORY = ".pairs.json"  # in the notebooks' folder: hashes of the inputs on which pairs agreed
@@ -167,7 +167,7 @@ def _write(paths: dict[Side, Path], edited: Side) -> None:
         if paths[Side.PY].exists():  # its header holds no versions, nor the editor's kernel
             header = HEADER.match(paths[Side.PY].read_text("utf-8"))
             text = (header.group() if header else "") + HEADER.sub("", text)
-        _replace(paths[Side.PY], text)
+        write_whole(paths[Side.PY], text.encode())
     _strip_outputs(paths[Side.IPYNB])
 
 
@@ -181,12 +181,6 @@ def _strip_outputs(path: Path) -> bool:
     for cell in ran:
         cell.outputs, cell.execution_count = [], None
     if ran:
-        _replace(path, nbformat.writes(notebook).rstrip("\n") + "\n")
+        text = nbformat.writes(notebook).rstrip("\n") + "\n"
+        write_whole(path, text.encode())
     return bool(ran)
-
-
-def _replace(path: Path, text: str) -> None:
-    """Writes a file whole or not at all."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)

@@ -100,8 +100,8 @@ def describe_profile(profile: str) -> dict[str, Any]:
         "links": _links(profile, f"{profile}/"),
         "warnings": warnings,
         "columns": [label for _, _, label in columns],
-        "splits": _tables(splits, columns),
-        "same_splits": _tables(same_encounters(splits), columns),
+        "rows": _rows(splits, columns),
+        "same_rows": _rows(same_encounters(splits), columns),
         "hallucinated": hallucinated(splits),
         "evaluates": "04_eval" in [step for step, _, _ in report_links(profile)],
         "facts": _facts(manifest, metrics),
@@ -167,27 +167,29 @@ def _columns(splits: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     ]
 
 
-def _tables(
+def _rows(
     splits: Mapping[str, Any], columns: Sequence[tuple[str, str, str]]
 ) -> list[dict[str, Any]]:
-    """Each split with a row for each system that wrote all its notes, baselines first."""
-    tables = []
+    """One row for each split and system that wrote all its notes, baselines first."""
+    rows = []
     for split, entry in splits.items():
         systems = complete_systems(entry)
-        known = [name for name in SYSTEM_NAMES if name in systems and name != headline.OURS]
+        baselines = [name for name in SYSTEM_NAMES if name in systems and name != headline.OURS]
         others = [name for name in systems if name not in SYSTEM_NAMES]
         ours = [name for name in systems if name == headline.OURS]
-        rows = [
-            {
-                "system": SYSTEM_NAMES.get(name, name),
-                "cells": [_cell(_score(systems[name], group, key)) for group, key, _ in columns],
-                "best": name == headline.OURS,
-            }
-            for name in known + others + ours
-        ]
-        if rows:
-            tables.append({"split": split, "n": entry["n"], "rows": rows})
-    return tables
+        for name in baselines + others + ours:
+            rows.append(
+                {
+                    "split": split,
+                    "n": systems[name]["n"],
+                    "system": SYSTEM_NAMES.get(name, name),
+                    "cells": [
+                        _cell(_score(systems[name], group, key)) for group, key, _ in columns
+                    ],
+                    "best": name == headline.OURS,
+                }
+            )
+    return rows
 
 
 def _score(system: Mapping[str, Any], group: str, key: str) -> dict[str, float] | None:

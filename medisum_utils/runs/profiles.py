@@ -161,12 +161,12 @@ def find_step(text: str) -> str:
 
     Raises: ValueError where no notebook or several begin so.
     """
-    found = [name for name in notebook_names() if name == text or name.startswith(f"{text}_")]
-    if len(found) != 1:
+    matches = [name for name in notebook_names() if name == text or name.startswith(f"{text}_")]
+    if len(matches) != 1:
         raise ValueError(
             f"no notebook {text!r}; there are: {', '.join(notebook_names()) or 'none'}"
         )
-    return found[0]
+    return matches[0]
 
 
 def standard_steps(named: Iterable[str] = ()) -> list[str]:

@@ -40,7 +40,7 @@ class Progress:
     heading: str = ""
     started: float = 0.0
     _pace: Pace | None = None
-    _told: Standing | None = None  # by this cell or an earlier one
+    _last_standing: Standing | None = None  # by this cell or an earlier one
     _said: float = 0.0  # when a line of this cell was last printed, in seconds of the clock
     _is_line_open: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -82,9 +82,9 @@ class Progress:
         """Shows how far a running cell is; not more often than `SPARSE_S` outside a terminal."""
         with self._lock:
             now = self.clock()
-            if not self.n_done or standing == self._told:
+            if not self.n_done or standing == self._last_standing:
                 return
-            self._told = standing
+            self._last_standing = standing
             if self._pace is None or not self._pace.goes_on_with(standing):
                 self._pace = Pace(standing, now)
             self._pace.add(standing, now)
@@ -142,7 +142,7 @@ class Pace:
         parts = [f"{self.newest.unit} {self.newest.n_done} of {self.newest.n_total}"]
         if self.newest.loss is not None:
             parts.append(f"loss {self.newest.loss:.3f}")
-        if (left_s := self.left_s()) is not None:
+        if left_s := self.left_s():
             parts.append(f"{duration(left_s)} left")
         return ", ".join(parts)
 
@@ -164,10 +164,10 @@ def n_code_cells(notebook: Any) -> int:
 
 def headings(notebook: Any) -> dict[str, str]:
     """For each cell's id the nearest heading above it."""
-    found_above, heading = {}, ""
+    heading_above, heading = {}, ""
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            found = re.findall(r"^#+ (.+)$", cell.source, re.M)
-            heading = found[-1].replace("`", "") if found else heading
-        found_above[cell.id] = heading
-    return found_above
+            in_cell = re.findall(r"^#+ (.+)$", cell.source, re.M)
+            heading = in_cell[-1].replace("`", "") if in_cell else heading
+        heading_above[cell.id] = heading
+    return heading_above

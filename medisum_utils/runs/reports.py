@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import html
-import os
 import re
 from collections.abc import Iterable, Sequence
 from functools import cache
@@ -18,6 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from medisum_utils.runs import profiles
+from medisum_utils.runs.files import write_whole
 from medisum_utils.runs.steps import is_private, report_dir
 
 TEMPLATES = Path(__file__).with_name("report_template")
@@ -67,12 +67,7 @@ def write_page(path: Path, text: str) -> Path:
     """Writes a page, whole or not at all; one that would not change is left untouched."""
     content = text.encode()
     if not path.exists() or path.read_bytes() != content:
-        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-        try:
-            partial.write_bytes(content)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        write_whole(path, content)
     return path
 
 

@@ -8,12 +8,11 @@ The hidden folder lies in the same folder, so that moving is a rename, which nee
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-PathLike = str | os.PathLike
+from medisum_utils.runs.paths import PathLike
 
 
 def stage(step: str, path: PathLike) -> Path:

@@ -8,6 +8,7 @@ import pytest
 import small_model
 
 from medisum_utils.encounter import read_jsonl, write_jsonl
+from medisum_utils.runs.files import write_whole
 
 WHOLE = '{"id": "a", "source": "own", "split": "own", "turns": [], "note": []}'
 
@@ -20,6 +21,24 @@ def test_encounters_survive_their_file(tmp_path: Path) -> None:
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes() + b"\n")  # as some editors save it
     assert read_jsonl(path) == encounters
     assert [each.name for each in path.parent.iterdir()] == ["train.jsonl"]
+
+
+def test_a_file_is_written_whole_or_stays_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "run.json"
+    write_whole(path, b"first")
+
+    def fill_the_disk(partial: Path, content: bytes) -> None:
+        with partial.open("wb") as file:
+            file.write(content[:2])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", fill_the_disk)
+    with pytest.raises(OSError, match="No space left"):
+        write_whole(path, b"second")
+    assert path.read_bytes() == b"first"
+    assert [file.name for file in tmp_path.iterdir()] == ["run.json"]
 
 
 @pytest.mark.parametrize(
