@@ -25,11 +25,14 @@ from medisum_utils.runs.overview import (
 from medisum_utils.runs.steps import project_root, read_manifest, report_dir, require, write_json
 
 DEFAULT = "tiny"
+SHOWN_ROUGE = ("rouge1", "rouge2")  # the README's; the report of 04 has all four
 FACTS = ("f1", "hallucination")
-GOALS = (  # set before the runs: fact score, its name and unit, split, threshold, direction
-    ("hallucination", "% hallucinated", "test", 0.02, "at most"),
-    ("f1", " fact F1", "test_unseen", 0.75, "at least"),
+LIKE_FOR_LIKE = ("base", "finetuned")  # compared where the base wrote a part of the notes
+GOALS = (  # set before the runs: fact score, split, threshold, wording, unit of what came out
+    ("hallucination", "test", 0.02, "at most {goal:.0f}% hallucinated on `test`", "%"),
+    ("f1", "test_unseen", 0.75, "a fact F1 of at least {goal:.0f} on `test_unseen`", ""),
 )
+HIGHER_IS_BETTER = {"f1": True, "hallucination": False}
 MINUTES = re.compile(r"(\| `(0[1-5]_\w+)` \|.*\| )[^|]*( \|)$", re.MULTILINE)
 
 Record = Mapping[str, Any]
@@ -96,31 +99,35 @@ def percent(score: Mapping[str, float | None] | None) -> str:
 
 
 def results_table(splits: Mapping[str, Any]) -> str:
-    """The Markdown table of all splits and systems that wrote all notes, baselines first."""
-    lines = [
-        f"| split | system | {' | '.join(METRICS.values())} | fact F1 | hallucinated |",
-        "| --- | --- |" + " --- |" * (len(METRICS) + len(FACTS)),
-    ]
+    """The Markdown table: the systems that wrote all notes of a split, then base and fine-tuned.
+
+    The base, where it wrote the first notes alone, stands beside the fine-tuned model on these and
+    nowhere else.
+    """
+    names = [METRICS[rouge] for rouge in SHOWN_ROUGE] + ["fact F1", "hallucinated"]
+    lines = [f"| encounters | system | {' | '.join(names)} |", "| --- | --- |" + " --- |" * 4]
     for split, entry in splits.items():
-        systems = complete_systems(entry)
-        for system in (name for name in SYSTEM_NAMES if name in systems):
-            scores, facts = systems[system], systems[system]["facts"] or {}
-            cells = [scores[name] for name in METRICS] + [facts.get(name) for name in FACTS]
-            where = f"{split} (n = {scores['n']})"
-            shown = " | ".join(map(percent, cells))
-            lines.append(f"| {where} | {SYSTEM_NAMES[system]} | {shown} |")
+        lines += _rows(f"`{split}` (n = {entry['n']})", complete_systems(entry))
+    for split, entry in same_encounters(splits).items():
+        compared = {name: entry["systems"][name] for name in LIKE_FOR_LIKE}
+        lines += _rows(f"`{split}`, first {entry['n']}", compared)
     return "\n".join(lines)
 
 
+def _rows(encounters: str, systems: Mapping[str, Any]) -> list[str]:
+    """A row for each system, baselines first."""
+    rows = []
+    for system in (name for name in SYSTEM_NAMES if name in systems):
+        scores, facts = systems[system], systems[system]["facts"] or {}
+        cells = [scores[rouge] for rouge in SHOWN_ROUGE] + [facts.get(fact) for fact in FACTS]
+        shown = " | ".join(map(percent, cells))
+        rows.append(f"| {encounters} | {SYSTEM_NAMES[system]} | {shown} |")
+    return rows
+
+
 def results(record: Record) -> str:
-    """The README's tables and what they were measured by and on."""
-    splits = record[DEFAULT]["splits"]
-    parts = [_origin(record[DEFAULT]), results_table(splits)]
-    same = same_encounters(splits)
-    if same:
-        parts += ["All systems on the first encounters, which each of them wrote:"]
-        parts += [results_table(same)]
-    return "\n\n".join(parts)
+    """The README's table, and before it what was run, where, and what a column means."""
+    return f"{_origin(record[DEFAULT])}\n\n{results_table(record[DEFAULT]['splits'])}"
 
 
 def _origin(run: Record) -> str:
@@ -128,38 +135,47 @@ def _origin(run: Record) -> str:
     machine = run["machine"]
     where = f"{machine['n_cores']} cores ({machine['cpu']})".replace("(R)", "")
     where = where if machine["device"] == "cpu" else f"{machine['device']} and {where}"
-    said = (
-        f"Profile `{DEFAULT}`, commit {commit}, {date}, {run['seconds'] / 60:.1f} minutes and "
-        f"{run['peak_memory_gib']:.1f} GiB on {where}. *Hallucinated* is {HALLUCINATED['record']}."
+    text = (
+        f"Profile `{DEFAULT}` at commit {commit}, {date}: the run took "
+        f"{run['seconds'] / 60:.1f} minutes and {run['peak_memory_gib']:.1f} GiB of memory on "
+        f"{where}. *Hallucinated* is {HALLUCINATED['record']}."
     )
     if any(entry["systems"]["copy"]["facts"] is None for entry in run["splits"].values()):
-        said += " A copied dialogue cannot be read as a note, hence its dashes."
-    return said
+        text += " A copied dialogue is no note and has no fact scores."
+    return text
 
 
 def findings(record: Record) -> str:
-    """The paragraph below the tables: where it fails, and the goals."""
-    weakest = {split: entry["weakest_kind"] for split, entry in record[DEFAULT]["splits"].items()}
+    """The paragraph below the table: how well it works, where it fails, and the goals."""
+    splits = record[DEFAULT]["splits"]
+    f1 = [f"{_mean(entry, 'f1')} on `{split}`" for split, entry in splits.items()]
+    hallucinated = [f"{_mean(entry, 'hallucination')}%" for entry in splits.values()]
+    weakest = {split: entry["weakest_kind"] for split, entry in splits.items()}
     weak = [
         f"*{kind['kind']}* on `{split}` (fact F1 {100 * kind['f1']:.1f}, {kind['n']} facts)"
         for split, kind in weakest.items()
     ]
-    return f"The fine-tuned model is weakest in {listed(weak)}. {_goals(record)}"
+    return (
+        f"The fine-tuned model reaches a fact F1 of {listed(f1)}; on average, "
+        f"{listed(hallucinated)} of a note's statements, respectively, are hallucinated. It is "
+        f"weakest in {listed(weak)}. {_goals(splits)}"
+    )
 
 
-def _goals(record: Record) -> str:
-    """The goals that were set before, and whether the published run met them."""
+def _mean(entry: Mapping[str, Any], fact: str) -> str:
+    """The fine-tuned model's mean of a fact score, in percent."""
+    return f"{100 * entry['systems']['finetuned']['facts'][fact]['mean']:.1f}"
+
+
+def _goals(splits: Mapping[str, Any]) -> str:
+    """The goals that were set before the runs, and whether the published run met them."""
     parts = []
-    for score, unit, split, goal, bound in GOALS:
-        facts = record[DEFAULT]["splits"][split]["systems"]["finetuned"]["facts"]
-        mean = facts[score]["mean"]
-        met = mean >= goal if bound == "at least" else mean <= goal
-        sign = "%" if unit.startswith("%") else ""
-        parts.append(
-            f"{bound} {100 * goal:.0f}{unit} on `{split}` "
-            f"({'met' if met else 'missed'}: {100 * mean:.1f}{sign})"
-        )
-    return f"The goals were {listed(parts)}."
+    for fact, split, goal, wording, unit in GOALS:
+        mean = splits[split]["systems"]["finetuned"]["facts"][fact]["mean"]
+        met = mean >= goal if HIGHER_IS_BETTER[fact] else mean <= goal
+        outcome = f"{'met' if met else 'missed'}: {_mean(splits[split], fact)}{unit}"
+        parts.append(f"{wording.format(goal=100 * goal)} ({outcome})")
+    return f"The goals, set in advance, were {listed(parts)}."
 
 
 def filled(readme: str, record: Record) -> str:

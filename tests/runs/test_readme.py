@@ -125,6 +125,32 @@ def test_the_readme_says_what_a_run_rewrites() -> None:
     assert "`git checkout reports`" in text
 
 
+def test_every_link_and_picture_of_the_readme_is_there() -> None:
+    text, _ = published()
+    targets = re.findall(r"\]\(([^)\s]+)\)", text)
+    missing = [target for target in targets if "://" not in target and not (ROOT / target).exists()]
+    assert missing == []
+    pictures = re.findall(r"!\[([^\]]*)\]\(([^)]+)\)", text)
+    assert len(pictures) == 1
+    for description, target in pictures:
+        assert len(description.split()) > 10, "a picture needs a text for those who cannot see it"
+        assert target.startswith(f"reports/{readme.DEFAULT}/figures/")
+
+
+def test_the_tree_of_the_readme_names_every_room() -> None:
+    text, _ = published()
+    block = text[text.index("## The tree") : text.index("## Base models")]
+    named = set(re.findall(r"^  (\w+)/ ", block, re.MULTILINE))
+    package = ROOT / "medisum_utils"
+    assert named == {door.parent.name for door in package.glob("*/__init__.py")}
+
+
+def test_the_readme_names_every_notebook() -> None:
+    text, _ = published()
+    named = re.findall(r"^\| `(\d\d_\w+)` \|", text, re.MULTILINE)
+    assert named == sorted(path.stem for path in (ROOT / "notebooks").glob("[0-9][0-9]_*.py"))
+
+
 # --- how it is written ---------------------------------------------------------------------------
 
 
@@ -174,30 +200,58 @@ def test_a_run_that_lacks_a_step_is_not_published(project: Path) -> None:
     assert not readme.record_path().exists()
 
 
-def test_the_tables_compare_systems_on_the_same_encounters() -> None:
-    first, second = re.findall(r"(?:^\|.*\n?)+", readme.results(record()), re.MULTILINE)
-    for table, n, n_systems in ((first, 10, 3), (second, 5, 4)):
-        rows = table.splitlines()[2:]
-        assert len(rows) == 2 * n_systems
-        assert all(f"(n = {n})" in row for row in rows)
-    assert "base" not in first
-    (only,) = re.findall(r"(?:^\|.*\n?)+", readme.results(record(n_base=10)), re.MULTILINE)
-    assert only.count("base without adapter") == 2
+def table_rows(record: dict) -> list[str]:
+    """The rows of the only table of the results."""
+    (table,) = re.findall(r"(?:^\|.*\n?)+", readme.results(record), re.MULTILINE)
+    return table.splitlines()[2:]
+
+
+def test_the_base_stands_beside_the_fine_tuned_model_on_the_same_encounters_alone() -> None:
+    rows = [tuple(row.split(" | ")[:2]) for row in table_rows(record())]
+    expected = [
+        (f"| `{split}` (n = 10)", system)
+        for split in ("test", "test_unseen")
+        for system in ("dialogue copied", "nearest training note", "fine-tuned")
+    ]
+    expected += [
+        (f"| `{split}`, first 5", system)
+        for split in ("test", "test_unseen")
+        for system in ("base without adapter", "fine-tuned")
+    ]
+    assert rows == expected
+
+
+def test_a_base_that_wrote_all_notes_stands_among_all() -> None:
+    rows = table_rows(record(n_base=10))
+    assert len(rows) == 8
+    assert sum("(n = 10) | base without adapter" in row for row in rows) == 2
 
 
 def test_what_has_no_meaning_is_a_dash() -> None:
-    rows = [row for row in readme.results(record()).splitlines() if "dialogue copied" in row]
+    rows = [row for row in table_rows(record()) if "dialogue copied" in row]
+    assert len(rows) == 2
     assert all(row.endswith("| 20.0 (19.0 to 21.0) | – | – |") for row in rows)
-    assert "hence its dashes" in readme.results(record())
+    assert "A copied dialogue is no note" in readme.results(record())
+
+
+def test_the_findings_say_what_each_split_gave() -> None:
+    held = record()
+    facts = held["tiny"]["splits"]["test_unseen"]["systems"]["finetuned"]["facts"]
+    facts |= {"f1": score(0.612), "hallucination": score(0.334)}
+    text = readme.findings(held)
+    assert "a fact F1 of 80.0 on `test` and 61.2 on `test_unseen`" in text
+    assert "20.0% and 33.4% of a note's statements, respectively, are hallucinated" in text
 
 
 def test_goals_are_met_or_missed_by_the_figures() -> None:
     held = record()
-    assert "2% hallucinated on `test` (missed: 20.0%)" in readme.findings(held)
-    ours = held["tiny"]["splits"]["test"]["systems"]["finetuned"]
-    ours["facts"]["hallucination"] = score(0.019)
-    assert "2% hallucinated on `test` (met: 1.9%)" in readme.findings(held)
-    assert "at least 75 fact F1 on `test_unseen` (met: 80.0)" in readme.findings(held)
+    assert "at most 2% hallucinated on `test` (missed: 20.0%)" in readme.findings(held)
+    splits = held["tiny"]["splits"]
+    splits["test"]["systems"]["finetuned"]["facts"]["hallucination"] = score(0.019)
+    assert "at most 2% hallucinated on `test` (met: 1.9%)" in readme.findings(held)
+    assert "a fact F1 of at least 75 on `test_unseen` (met: 80.0)" in readme.findings(held)
+    splits["test_unseen"]["systems"]["finetuned"]["facts"]["f1"] = score(0.749)
+    assert "a fact F1 of at least 75 on `test_unseen` (missed: 74.9)" in readme.findings(held)
 
 
 def test_the_weakest_kind_has_facts() -> None:
