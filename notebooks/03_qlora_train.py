@@ -56,6 +56,7 @@ from trl import SFTTrainer
 from medisum_utils.modelling import checkpoints as saved
 from medisum_utils.modelling import model as models
 from medisum_utils.modelling import training, training_record, training_report
+from medisum_utils.modelling.adapter import ADAPTER_FILES
 from medisum_utils.modelling.prompt import PROMPT_FILE, Renderer, read_prompt
 from medisum_utils.modelling.rendered import read_rendered
 from medisum_utils.modelling.schedule import plan_schedule
@@ -315,7 +316,7 @@ session = training_report.Session(
     total_s=session_s,
     device=device,
 )
-adapter_mib = step.stage(adapter / models.ADAPTER_FILES[1]).stat().st_size / 2**20
+adapter_mib = step.stage(adapter / ADAPTER_FILES[1]).stat().st_size / 2**20
 answer.update(Markdown(training_report.verdict(outcome, session)))
 training_report.cost_table(outcome, session, adapter_mib)
 

@@ -44,9 +44,9 @@ from medisum_utils.evaluation import agreement, note_views, page, plots, publish
 from medisum_utils.evaluation import text as sentences
 from medisum_utils.evaluation.dangers import danger_table, dangers
 from medisum_utils.modelling import checkpoints, model, training_record
+from medisum_utils.modelling.adapter import ADAPTER_FILES, trained_base
 from medisum_utils.modelling.decoding import DECODING_FILE, Decoding, write_decoding
 from medisum_utils.runs import overview, profiles
-from medisum_utils.serving.writer import trained_base
 
 figures.use_style()
 runs.seed_everything(seed)
@@ -151,7 +151,7 @@ metrics = {
     "profile": profile,
     "model": base,
     "adapter": runs.shown_path(adapter),
-    "adapter_sha256": runs.sha256_file(adapter / model.ADAPTER_FILES[1]),
+    "adapter_sha256": runs.sha256_file(adapter / ADAPTER_FILES[1]),
     "data_sha256": evaluation.data_digest(list(paths.values())),
     "seed": seed,
     "splits": splits,

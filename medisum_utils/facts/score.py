@@ -4,7 +4,8 @@ A fact is a part of a statement (`statements.atoms`). Recall is the mean share o
 fact that the prediction says; precision sets those against the facts of the prediction that neither
 reference nor dialogue bears out. True facts the reference does not want weigh `BESIDE` against it,
 and nothing counts length: padding gains only where it happens to name a fact of the reference. The
-constants were set by hand with the development half of the study in view; see `calibration`.
+constants were set by hand with the development half of the study in view, see
+`evaluation.agreement`.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -37,7 +37,6 @@ def generate_notes(
     batch_size: int = 16,
     max_prompt_tokens: int | None = None,
     show_progress: bool = False,
-    on_batch: Callable[[int], None] | None = None,
 ) -> list[WrittenNote]:
     """One note per dialogue, in the order given, by greedy decoding with a key-value cache.
 
@@ -45,7 +44,7 @@ def generate_notes(
 
     Dialogues of like length share a batch, padded on the left. `max_prompt_tokens` cuts longer
     ones in their middle; without it they raise. In float32 a note does not depend on its batch; in
-    bfloat16 rounding may turn a near tie. `on_batch` gets the number of notes done so far.
+    bfloat16 rounding may turn a near tie.
 
     Raises: ValueError for a prompt that leaves fewer than `max_new_tokens` positions, or for sizes
     below 1.
@@ -70,8 +69,6 @@ def generate_notes(
             written = _write(model, renderer, [prompts[i] for i in rows], max_new_tokens)
             for i, note in zip(rows, written, strict=True):
                 notes[i] = replace(note, n_cut_turns=fitted[i][1])
-            if on_batch is not None:
-                on_batch(len(notes))
     return [notes[i] for i in range(len(prompts))]
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from medisum_utils.modelling.adapter import ADAPTER_FILES as ADAPTER_FILES
 from medisum_utils.modelling.adapter import attach_lora, read_adapter, require_adapter
 from medisum_utils.modelling.digests import base_digest as base_digest
 from medisum_utils.runs import (

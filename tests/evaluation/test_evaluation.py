@@ -395,7 +395,7 @@ def test_a_test_that_is_not_there_is_named():
 
 def test_decoding_is_told_of_the_models_alone(visits, train):
     scores = evaluation.score_split(visits, all_systems(visits, train))
-    notes = (Generated("one", 3, True), Generated("two", 4, False))
+    notes = (WrittenNote("one", 3, True), WrittenNote("two", 4, False))
     written = {"finetuned": systems.Written(notes, 1.234)}
     entry = evaluation.split_metrics(scores, None, SHA, 17, written)["systems"]
     assert [name for name in entry if "decoding" in entry[name]] == ["finetuned"]

@@ -11,7 +11,7 @@ from medisum_utils.encounter import Encounter
 from medisum_utils.evaluation import note_views, plots, systems, tables
 from medisum_utils.evaluation import text as sentences
 from medisum_utils.evaluation.dangers import Danger
-from medisum_utils.modelling.generation import Generated
+from medisum_utils.modelling.generation import WrittenNote
 from medisum_utils.synthesis.encounters import generate_tests
 
 N = 12
@@ -97,8 +97,8 @@ def test_hidden_notes_are_said_by_their_scores_alone(scores):
 
 
 def test_limits_say_what_happened_only():
-    finished = systems.Written((Generated("one", 3, True),), 1.0)
-    unfinished = systems.Written((Generated("two", 4, False),), 1.0)
+    finished = systems.Written((WrittenNote("one", 3, True),), 1.0)
+    unfinished = systems.Written((WrittenNote("two", 4, False),), 1.0)
     said = sentences.limits([finished], 48, facts_are_known=True)
     assert "without an end" not in said
     assert "left out in the middle" not in said
