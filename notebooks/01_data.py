@@ -207,7 +207,8 @@ figures.save(fig, step, "01_lengths")
 # ## Could retrieval solve the test?
 #
 # If the note of the most similar training dialogue were nearly right, a model could score well
-# without reading. On generated data this notebook refuses to go on above the limit.
+# without reading. On generated data this notebook refuses to go on above
+# `variety.MAX_NEAREST_ROUGE1`.
 
 # %%
 neighbours = {split: variety.nearest(splits["train"], splits[split]) for split in tests}
