@@ -20,7 +20,7 @@ from medisum_utils.synthesis.invented import Inventor, casebook_words
 
 EXCHANGED = "exchanged_names"  # key of `Encounter.meta`
 SEED = 17  # of all such encounters; the profile's seed draws their numbers
-P_BLENDED = 0.7  # probability of mixed names; otherwise all names are made up
+P_BLENDED = 0.7  # probability of blended names; otherwise all are made up
 
 
 def with_exchanged_names(
