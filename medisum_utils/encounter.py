@@ -1,4 +1,4 @@
-"""The one record that every step passes on: a dialogue, its note, and what is known to be true.
+"""The record that all steps share: a dialogue, its note, and the facts known to be true.
 
 Files of encounters are JSON Lines, UTF-8, one `Encounter` per line.
 """
@@ -28,7 +28,7 @@ class Fact:
 
     `text` is the statement as the note words it, `polarity` is "present" or "absent" (a denial),
     `turns` are the indices of the dialogue turns that say it, `value` the words that must be right
-    (a dose, a number with its unit, a side), empty where the statement has none.
+    (a dose, a number with its unit, a side), empty if there are none.
     """
 
     kind: str
@@ -43,8 +43,8 @@ class Fact:
 class NoteSection:
     """One part of a note under its own header.
 
-    `soap` is one of `SECTIONS`, or "assessment_and_plan" where a corpus does not part the two,
-    or "" where the header maps to none of them.
+    `soap` is one of `SECTIONS`, or "assessment_and_plan" where a corpus does not separate the
+    two, or "" if the header maps to none of them.
     """
 
     header: str
@@ -66,22 +66,22 @@ class Encounter:
 
     @property
     def dialogue_text(self) -> str:
-        """The turns as lines; see the function of this name."""
+        """The turns as lines; see the function `dialogue_text`."""
         return dialogue_text(self.turns)
 
     @property
     def note_text(self) -> str:
-        """The sections as `Header:` lines with their text below, an empty line between sections."""
-        return "\n\n".join(f"{part.header}:\n{part.text}" for part in self.note)
+        """The sections as `Header:` lines followed by their text, separated by empty lines."""
+        return "\n\n".join(f"{section.header}:\n{section.text}" for section in self.note)
 
 
 def dialogue_text(turns: Iterable[Turn]) -> str:
-    """Turns as lines `Speaker: text`, the form in which a model reads them."""
+    """Turns as lines `Speaker: text`, the form that models read."""
     return "\n".join(f"{turn.speaker.capitalize()}: {turn.text}" for turn in turns)
 
 
 def write_jsonl(path: str | os.PathLike, encounters: Iterable[Encounter]) -> int:
-    """Writes encounters to `path`, whole or not at all, and returns how many."""
+    """Writes encounters to `path` atomically and returns how many."""
     return write_json_lines(path, map(asdict, encounters))
 
 

@@ -1,7 +1,7 @@
-"""Which facts a note states, and which of them its reference or dialogue bears out.
+"""Which facts a note states, and which of them its reference or dialogue supports.
 
-`score_note` is the door; behind it `statements` reads a note, `dialogue` a dialogue, and `matching`
-holds the one against the other.
+`score_note` is the entry point. `statements` reads notes, `dialogue` reads dialogues, `matching`
+compares the facts of one text with the statements of another.
 """
 
 from medisum_utils.facts.score import (

@@ -1,7 +1,7 @@
-"""Dates as they are said and as they are written, brought to one form.
+"""Normalises spoken and written dates to one form.
 
-A day becomes "@d01-10", a month alone "@m08" and a year "@y2009": a date without its year still
-agrees with one that has it.
+A day becomes "@d01-10", a month alone "@m08" and a year "@y2009", so that a date without a year
+still matches the same date with one.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def _full_year(year: str) -> str:
 
 
 def spoken(words: list[str]) -> list[str]:
-    """Gives "january tenth 2009", "tenth of january" and "june 19" the keys of a written date."""
+    """Replaces spoken dates by the keys of written ones: "january tenth 2009", "june 19"."""
     out: list[str] = []
     at = 0
     while at < len(words):
@@ -59,16 +59,16 @@ def _is_year(words: list[str], at: int) -> bool:
 
 
 def _dated(words: list[str], at: int) -> bool:
-    """Whether "may" or "march" is a month here: a day or a year stands beside it."""
+    """Whether "may" or "march" is a month here: a day or a year is next to it."""
     near = words[max(0, at - 2) : at + 2]
     return any(ordinal(word) or _YEAR.fullmatch(word) for word in near)
 
 
 def _day(words: list[str], at: int, out: list[str]) -> tuple[int, int]:
-    """The day beside the month at `at`, after it or before; returns the next place and the day."""
-    after = words[at + 1] if at + 1 < len(words) else ""
-    if ordinal(after):
-        return at + 2, ordinal(after)
+    """Returns the index after the date whose month is at `at`, and its day, 0 for none."""
+    next_word = words[at + 1] if at + 1 < len(words) else ""
+    if ordinal(next_word):
+        return at + 2, ordinal(next_word)
     while out and out[-1] == "of":
         out.pop()
     if out and ordinal(out[-1]):

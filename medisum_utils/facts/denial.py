@@ -8,7 +8,7 @@ SENTENCE_END = frozenset(".?!;\n")
 
 
 def denied(words: list[str]) -> list[bool]:
-    """For each word, whether a denial of its clause reaches it."""
+    """For each word, whether a denial in its clause covers it."""
     lists, absent, out = vocabulary(), False, []
     at = 0
     while at < len(words):
@@ -21,8 +21,9 @@ def denied(words: list[str]) -> list[bool]:
             absent = False
         absent = absent and not _new_clause(words, at)
         width = lists.cue("negation", words, at)
-        answers = words[at] == "no" and _at(words, at + 1) in lists.cues["pronoun"]
-        absent = absent or bool(width and not answers)  # "No I feel better" denies the question
+        # "No I feel better" denies the question, not what follows.
+        answers_question = words[at] == "no" and _at(words, at + 1) in lists.cues["pronoun"]
+        absent = absent or bool(width and not answers_question)
         out.extend([absent] * max(width, 1))
         at += max(width, 1)
     return _denied_afterwards(words, out[: len(words)])
@@ -33,13 +34,13 @@ def _at(words: list[str], place: int) -> str:
 
 
 def _new_clause(words: list[str], at: int) -> bool:
-    """Whether a subject or verb after a comma or "and" begins anew: "no fever, he has ..."."""
+    """Whether a subject or verb after a comma or "and" starts a clause: "no fever, he has ..."."""
     joins = _at(words, at - 1) in (",", "and", "but", "or")
     return joins and words[at] in vocabulary().cues["clause_begin"]
 
 
 def _denied_afterwards(words: list[str], absent: list[bool]) -> list[bool]:
-    """Marks what a closing denial reaches, back to a comma: "chest pain: denied"."""
+    """Marks the words that a final denial covers, back to a comma: "chest pain: denied"."""
     end = next((at for at in reversed(range(len(words))) if words[at] not in SENTENCE_END), 0)
     if words[end] not in vocabulary().cues["negation_after"] or "otherwise" in words:
         return absent

@@ -1,4 +1,4 @@
-"""A dialogue as statements: a question and its answer are one, and the answer may deny it."""
+"""Reads a dialogue as statements: a question and its answer are one, which the answer may deny."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 from medisum_utils.facts.statements import Statement, Token, read_statement, sentences
 from medisum_utils.facts.vocabulary import vocabulary
 
-# "Doctor:", "[patient]", "Guest_family:", also where a line break before the label was lost
+# "Doctor:", "[patient]", "Guest_family:", even if the line break before the label was lost
 _SPEAKER = re.compile(
     r"(?:^|(?<=\s))(?:\[(?P<tag>[A-Za-z_ ]{2,20})\]:?"
     r"|(?P<label>(?:doctor|patient|nurse|clinician|guest|gest|speaker ?\d?)\w*) ?:)\s*",
@@ -17,7 +17,7 @@ _SPEAKER = re.compile(
 
 
 def turns(dialogue: str) -> list[tuple[str, str]]:
-    """The (speaker, text) turns of a transcript; without labels each line is a turn of nobody."""
+    """The (speaker, text) turns of a transcript; without labels, each line is a turn."""
     marks = list(_SPEAKER.finditer(dialogue))
     if not marks:
         return [("", line) for line in dialogue.splitlines() if line.strip()]
@@ -29,31 +29,31 @@ def turns(dialogue: str) -> list[tuple[str, str]]:
 
 
 def read_dialogue(dialogue: str) -> list[Statement]:
-    """The statements of a dialogue in order, `turn` set to the turn each begins in.
+    """The statements of a dialogue in order; `turn` is the index of the turn each begins in.
 
-    What is asked takes the polarity of the answer that follows ("Any chest pain?" "No."), and
-    stands with polarity None where the answer is neither yes nor no.
+    A question takes the polarity of the answer that follows ("Any chest pain?" "No."); the
+    polarity is None if the answer is neither yes nor no.
     """
-    out: list[Statement] = []
+    statements: list[Statement] = []
     open_question: Statement | None = None
     for turn, (_, text) in enumerate(turns(dialogue)):
-        for part, words in sentences(text):
-            statement = read_statement(part, words, turn)
+        for sentence, words in sentences(text):
+            statement = read_statement(sentence, words, turn)
             if words[-1] == "?":
-                out += [open_question] if open_question else []
+                statements += [open_question] if open_question else []
                 open_question = _asked(statement)
                 continue
             if open_question is not None:
-                out.append(_answered(open_question, statement, _answer(words)))
+                statements.append(_answered(open_question, statement, _answer(words)))
                 open_question = None
             if statement.tokens:
-                out.append(statement)
-    out += [open_question] if open_question else []
-    return [statement for statement in out if statement.tokens]
+                statements.append(statement)
+    statements += [open_question] if open_question else []
+    return [statement for statement in statements if statement.tokens]
 
 
 def _answer(words: list[str]) -> bool | None:
-    """True where the reply denies, False where it affirms, None where it does neither."""
+    """True if the reply denies, False if it affirms, None if it does neither."""
     cues = vocabulary().cues
     head = [
         word for word in words if word.isalpha() and word not in ("um", "uh", "oh", "well", "so")
@@ -67,7 +67,7 @@ def _answer(words: list[str]) -> bool | None:
 
 
 def _asked(statement: Statement) -> Statement:
-    """A question: nothing in it is said to be so."""
+    """A question: it neither affirms nor denies anything."""
     return replace(
         statement, tokens=tuple(replace(token, absent=None) for token in statement.tokens)
     )
@@ -75,9 +75,12 @@ def _asked(statement: Statement) -> Statement:
 
 def _answered(question: Statement, reply: Statement, denied: bool | None) -> Statement:
     """Question and reply as one statement, so that "How old are you?" binds "76"."""
-    asked = [replace(token, absent=denied) for token in question.tokens]
-    shift, segments = len(question.words), 1 + max((token.segment for token in asked), default=0)
-    said: list[Token] = [
+    question_tokens = [replace(token, absent=denied) for token in question.tokens]
+    shift, segments = (
+        len(question.words),
+        1 + max((token.segment for token in question_tokens), default=0),
+    )
+    reply_tokens: list[Token] = [
         replace(
             token,
             position=token.position + shift,
@@ -87,4 +90,4 @@ def _answered(question: Statement, reply: Statement, denied: bool | None) -> Sta
         for token in reply.tokens
     ]
     text, words = f"{question.text} {reply.text}", (*question.words, *reply.words)
-    return Statement(text, words, (*asked, *said), turn=question.turn)
+    return Statement(text, words, (*question_tokens, *reply_tokens), turn=question.turn)

@@ -1,4 +1,4 @@
-"""Whether one text says what another says: the facts of one against the statements of the other."""
+"""Compares the facts of one text with the statements of another."""
 
 from __future__ import annotations
 
@@ -8,22 +8,23 @@ from dataclasses import dataclass
 
 from medisum_utils.facts.statements import SIDES, Atom, Statement, Token
 
-NEAR_WORDS = 8  # a dose or a side belongs to what stands this near
-SUPPORT = 0.4  # share of a fact's weight that must be found for it to count as said
+NEAR_WORDS = 8  # a dose or a side belongs to a word at most this far away
+SUPPORT = 0.4  # share of a fact's weight that must be found for the fact to count as stated
 
-# A fact is held against so many statements at most, and they have so many tokens in all, so that
-# the work grows with the length of the texts and not with its square. Of 99,175 facts of MTS-Dialog
-# and ACI-Bench none shares a key with more than 63 statements of the other text (396 tokens).
+# A fact is compared with at most this many statements, of at most this many tokens in all, so that
+# the work grows linearly with the length of the texts. Of 99,175 facts of MTS-Dialog and ACI-Bench,
+# none shares a key with more than 63 statements of the other text (396 tokens).
 MOST_STATEMENTS, MOST_TOKENS = 256, 4000
-_DIGITS = 9  # sums of the same weights in another order are equal to so many
+_DIGITS = 9  # sums of the same weights in another order agree to this many digits
 
 
 @dataclass(frozen=True, slots=True)
 class Cover:
-    """What one statement says of a fact.
+    """How well one statement covers a fact.
 
-    `share` is the part of its weight said likewise, `against` the part said otherwise (both 0 to
-    1), `asked` the part of `share` that was only asked; `missing` and `conflicts` are the keys.
+    `share` is the part of the fact's weight that the statement agrees with, `against` the part that
+    it contradicts (both 0 to 1), `asked` the part of `share` that was only asked about. `missing`
+    and `conflicts` are the keys that it lacks and contradicts.
     """
 
     share: float = 0.0
@@ -35,17 +36,17 @@ class Cover:
 
     @property
     def says(self) -> bool:
-        """Whether the statement says the fact, and nothing against it."""
+        """Whether the statement supports the fact and contradicts no part of it."""
         return self.share >= SUPPORT and not self.conflicts
 
     @property
     def contradicts(self) -> bool:
-        """Whether the statement speaks of the fact and says it otherwise."""
+        """Whether the statement is about the fact and contradicts it."""
         return bool(self.conflicts) and self.share + self.against >= SUPPORT
 
 
 class Index:
-    """The statements of a text, to be asked whether they say a fact."""
+    """The statements of a text, indexed for matching facts against them."""
 
     def __init__(self, statements: Sequence[Statement]) -> None:
         self.statements = list(statements)
@@ -64,45 +65,44 @@ class Index:
         return key in self._by_key
 
     def best(self, atom: Atom) -> Cover:
-        """The statement that speaks most of the fact, then the one that says it with least against.
+        """How the best statement covers a fact: most of its topic first, then most agreement.
 
-        Topic goes before agreement: of "no back pain" and "chest pain", the second is what a note
-        that writes "no chest pain" has to answer for. Where more than `MOST_STATEMENTS` or
-        `MOST_TOKENS` share a key with the fact, those that share its rarest keys are asked, and of
-        those the first.
+        Topic takes precedence over agreement: "no chest pain" is compared with "chest pain", not
+        with "no back pain". If more than `MOST_STATEMENTS` or `MOST_TOKENS` share a key with the
+        fact, those that share its rarest keys are compared, earliest first.
         """
         fact = _Fact(atom)
-        sharing = [(*fact.bounds(self._places[n]), -n) for n in self._sharing(atom)]
+        candidates = [(*fact.bounds(self._places[n]), -n) for n in self._sharing(atom)]
         best, rank = Cover(missing=tuple(token.key for token in atom.tokens)), (-1.0, 0.0, 0)
-        for most, likewise, negative in sorted(sharing, reverse=True):
-            if most < rank[0]:
-                break  # no other can speak of more of it
-            if most == rank[0] and likewise < rank[1]:
-                continue  # nor, of as much, can this one say more of it likewise
+        for most_covered, most_agreed, negative in sorted(candidates, reverse=True):
+            if most_covered < rank[0]:
+                break  # no other statement can cover more of it
+            if most_covered == rank[0] and most_agreed < rank[1]:
+                continue  # this one can cover as much, but not agree with more
             cover = _cover(fact, self._places[-negative], -negative)
-            spoken, agreed = cover.share + cover.against, cover.share - cover.asked
-            new = (round(spoken, _DIGITS), round(agreed, _DIGITS), negative)
+            covered, agreed = cover.share + cover.against, cover.share - cover.asked
+            new = (round(covered, _DIGITS), round(agreed, _DIGITS), negative)
             if new > rank:
                 best, rank = cover, new
         return best
 
     def _sharing(self, atom: Atom) -> set[int]:
-        """The numbers of the statements that share a key with a fact, as many as `best` asks."""
-        found: set[int] = set()
+        """Numbers of the statements that share a key with a fact, up to the limits of `best`."""
+        sharing: set[int] = set()
         n_tokens = 0
         for numbers in sorted((self._by_key.get(t.key, ()) for t in atom.tokens), key=len):
             for number in numbers:
-                if number in found:
+                if number in sharing:
                     continue
                 n_tokens += len(self.statements[number].tokens)
-                if found and (len(found) == MOST_STATEMENTS or n_tokens > MOST_TOKENS):
-                    return found
-                found.add(number)
-        return found
+                if sharing and (len(sharing) == MOST_STATEMENTS or n_tokens > MOST_TOKENS):
+                    return sharing
+                sharing.add(number)
+        return sharing
 
 
 class _Places:
-    """Where one statement says what: its tokens by key, its sides, its quantities by unit."""
+    """One statement's tokens by key, its sides, and its quantities by unit."""
 
     __slots__ = ("by_key", "by_unit", "sides")
 
@@ -118,12 +118,12 @@ class _Places:
                 self.by_unit.setdefault(token.unit, []).append(token)
 
     def rivals(self, token: Token) -> Sequence[Token]:
-        """What may stand where a number or side should: other sides, quantities of its unit."""
+        """The tokens that could contradict a number or side: sides, or quantities of its unit."""
         return self.sides if token.key in SIDES else self.by_unit.get(token.unit, ())
 
 
 class _Fact:
-    """A fact as it is held against statements: what is free in it, what is bound to that."""
+    """A fact prepared for matching: its free tokens, and numbers and sides bound to them."""
 
     __slots__ = ("free", "named", "reach", "tokens", "total")
 
@@ -141,65 +141,70 @@ class _Fact:
         ]
 
     def bounds(self, places: _Places) -> tuple[float, float]:
-        """The most that `share + against` and `share` of a statement can be, by its keys alone."""
-        free = [token.weight for token in self.free if token.key in places.by_key]
-        if not free and self.named:
+        """Upper bounds of `share + against` and `share` for a statement, from its keys alone."""
+        free_weights = [token.weight for token in self.free if token.key in places.by_key]
+        if not free_weights and self.named:
             return 0.0, 0.0
-        same = [token.weight for token, _ in self.reach if token.key in places.by_key]
+        bound_found = [token.weight for token, _ in self.reach if token.key in places.by_key]
         bound = (token.weight for token, _ in self.reach)
-        most, likewise = (sum(free) + sum(part) for part in (bound, same))
-        return round(most / self.total, _DIGITS), round(likewise / self.total, _DIGITS)
+        covered, agreed = (
+            sum(free_weights) + sum(bound_weights) for bound_weights in (bound, bound_found)
+        )
+        return round(covered / self.total, _DIGITS), round(agreed / self.total, _DIGITS)
 
 
 def _cover(fact: _Fact, places: _Places, number: int) -> Cover:
-    held: list[Token] = []  # where the other text speaks of the same things
-    likewise: list[Token] = []
-    otherwise: list[Token] = []
+    shared_tokens: list[Token] = []  # the statement's tokens with the same keys
+    agreeing: list[Token] = []
+    conflicting: list[Token] = []
     asked = 0.0
     for token in fact.free:
-        there = places.by_key.get(token.key, ())
-        held += there
-        same = [other for other in there if other.absent is None or other.absent == token.absent]
-        if same:
-            likewise.append(token)
-            asked += token.weight * all(other.absent is None for other in same)
-        elif there:
-            otherwise.append(token)
-    if fact.reach and (held or not fact.named):  # the dose of another medicine is no match
-        around = sorted(token.position for token in held)
+        candidates = places.by_key.get(token.key, ())
+        shared_tokens += candidates
+        unconflicting = [
+            other for other in candidates if other.absent is None or other.absent == token.absent
+        ]
+        if unconflicting:
+            agreeing.append(token)
+            asked += token.weight * all(other.absent is None for other in unconflicting)
+        elif candidates:
+            conflicting.append(token)
+    # The dose of another medicine does not match.
+    if fact.reach and (shared_tokens or not fact.named):
+        around = sorted(token.position for token in shared_tokens)
         nearest: dict[str, float] = {}
         for token, reach in fact.reach:
             verdict = _bound_verdict(token, reach, places, around, nearest)
             if verdict is not None:
-                (likewise if verdict else otherwise).append(token)
-    touched = {token.key for token in (*likewise, *otherwise)}
+                (agreeing if verdict else conflicting).append(token)
+    touched = {token.key for token in (*agreeing, *conflicting)}
     return Cover(
-        share=sum(token.weight for token in likewise) / fact.total,
-        against=sum(token.weight for token in otherwise) / fact.total,
+        share=sum(token.weight for token in agreeing) / fact.total,
+        against=sum(token.weight for token in conflicting) / fact.total,
         asked=asked / fact.total,
         missing=tuple(token.key for token in fact.tokens if token.key not in touched),
-        conflicts=tuple(token.key for token in otherwise if token.weight == 1.0),
+        conflicts=tuple(token.key for token in conflicting if token.weight == 1.0),
         statement=number,
     )
 
 
 def _is_bound(token: Token) -> bool:
-    """Numbers and sides mean something only beside what they measure or place."""
+    """Numbers and sides have meaning only next to what they measure or locate."""
     return token.is_number or token.key in SIDES
 
 
 def _bound_verdict(
     token: Token, reach: int, places: _Places, around: list[int], nearest: dict[str, float]
 ) -> bool | None:
-    """Whether a number or side is said likewise (True), otherwise (False) or not at all (None).
+    """Whether a number or side is confirmed (True), contradicted (False) or not mentioned (None).
 
-    `around` are the positions of what both texts speak of; `nearest` keeps, for each unit, how near
-    to them a quantity comes, since a list of many doses asks for it again and again.
+    `around` are the positions of the tokens that both texts share; `nearest` caches, for each unit,
+    the distance of the nearest quantity, which a list of many doses needs again and again.
     """
     same: Sequence[Token] = places.by_key.get(token.key, ())
     if not around:
         return any(_units_agree(token, other) for other in same) or None
-    if token.key[0] != "@":  # a date holds for its whole sentence
+    if token.key[0] != "@":  # a date applies to its whole sentence
         same = [other for other in same if _distance(other, around) <= reach]
     if any(_units_agree(token, other) for other in same):
         return True
@@ -213,7 +218,7 @@ def _bound_verdict(
 
 
 def _distance(token: Token, around: list[int]) -> int:
-    """The words between a token and the nearest of some positions, which are sorted."""
+    """The distance in words from a token to the nearest of some sorted positions."""
     place = bisect(around, token.position)
     return min(abs(token.position - other) for other in around[max(0, place - 1) : place + 1])
 

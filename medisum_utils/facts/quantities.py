@@ -1,7 +1,7 @@
-"""Quantities as they are said and as they are written, brought to one form.
+"""Normalises spoken and written quantities to one form.
 
-Letters spelled one by one ("M R I") are joined, a unit is named one way, "120 over 80" is "120/80".
-Numbers in words are read by `spoken`.
+Letters spelled one by one ("M R I") are joined, each unit gets one name, and "120 over 80" becomes
+"120/80". `spoken` reads numbers in words.
 """
 
 from __future__ import annotations
@@ -73,19 +73,19 @@ _ROUTES = re.compile(r"\b(I\s?M|I\s?V|P\s?O)\b")
 
 
 def join_spelled(text: str) -> str:
-    """Joins letters spelled one by one, units and routes apart: "4 M G I M" -> "4 mg im"."""
+    """Joins letters spelled one by one, but not a unit with a route: "4 M G I M" -> "4 mg im"."""
     for pattern in (_DOSE_UNITS, _ROUTES):
         text = pattern.sub(lambda m: m.group().replace(" ", "").lower(), text)
     return _SPELLED.sub(lambda m: re.sub(r"[ .]", "", m.group()), text)
 
 
 def plain(value: float) -> str:
-    """A number without needless zeros: 2.0 -> "2", 0.50 -> "0.5"."""
+    """A number without trailing zeros: 2.0 -> "2", 0.50 -> "0.5"."""
     return f"{value:.4f}".rstrip("0").rstrip(".")
 
 
 def ratios(words: list[str]) -> list[str]:
-    """Joins a pressure said in words: "120 over 80" -> "120/80"."""
+    """Joins a spoken blood pressure: "120 over 80" -> "120/80"."""
     out: list[str] = []
     for word in words:
         if word.isdigit() and out[-1:] == ["over"] and len(out) > 1 and out[-2].isdigit():

@@ -1,11 +1,11 @@
-"""Facts of a note: which of the reference's it tells, and which of its own nobody said.
+"""Scores a note by its facts: which of the reference's it states, and which are hallucinated.
 
-A fact is a part of a statement (`statements.atoms`). Recall is the mean share of each reference
-fact that the prediction says; precision sets those against the facts of the prediction that neither
-reference nor dialogue bears out. True facts the reference does not want weigh `BESIDE` against it,
-and nothing counts length: padding gains only where it happens to name a fact of the reference. The
-constants were set by hand with the development half of the study in view, see
-`evaluation.agreement`.
+A fact is a part of a statement (`statements.atoms`). Recall is the mean share of the reference's
+facts that the prediction states. Precision compares these with the hallucinated facts, which
+neither reference nor dialogue supports. Supported facts that are not in the reference lower
+precision by the weight `BESIDE`. Length alone gains nothing: padding helps only if it happens to
+state a fact of the reference. The constants were set by hand on the development half of the study;
+see `evaluation.agreement`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from medisum_utils.facts.matching import SUPPORT, Cover, Index
 from medisum_utils.facts.statements import Atom, Statement, atoms, read_note
 from medisum_utils.facts.vocabulary import vocabulary
 
-BESIDE = 0.25  # four true facts the reference did not want weigh as much as a wrong one
+BESIDE = 0.25  # four true facts that are not in the reference weigh as much as a hallucinated one
 
 MATCHED, UNMATCHED = "matched", "unmatched"
 SUPPORTED, CONTRADICTED, UNSUPPORTED = "supported", "contradicted", "unsupported"
@@ -28,11 +28,11 @@ SUPPORTED, CONTRADICTED, UNSUPPORTED = "supported", "contradicted", "unsupported
 class FactCheck:
     """One fact and its verdict.
 
-    `text` is the fact's words, `sentence` where it stands, `share` the part of it that was found (0
-    to 1), `offending` its words that are missing or said otherwise. For a fact of the reference
-    `status` is "matched" or "unmatched" in the prediction; for one of the prediction "supported",
-    "contradicted" or "unsupported" by the dialogue. `in_reference` tells whether the reference says
-    it, `wrong` whether neither bears it out.
+    `text` is the fact in words, `sentence` the sentence that states it, `share` the part of it that
+    was found (0 to 1), `offending` its words that are missing or contradicted. For a fact of the
+    reference, `status` is "matched" or "unmatched" in the prediction; for a fact of the prediction,
+    "supported", "contradicted" or "unsupported" by the dialogue. `in_reference` is whether the
+    reference states it, `wrong` whether it is hallucinated.
     """
 
     text: str
@@ -58,18 +58,18 @@ class NoteFacts:
 
     @property
     def omitted(self) -> tuple[FactCheck, ...]:
-        """The reference's facts that the prediction leaves out."""
+        """The reference's facts that the prediction omits."""
         return tuple(fact for fact in self.reference if fact.status == UNMATCHED)
 
     @property
     def invented(self) -> tuple[FactCheck, ...]:
-        """The prediction's facts that are contradicted, or that nobody said."""
+        """The prediction's hallucinated facts: contradicted or unsupported."""
         return tuple(fact for fact in self.prediction if fact.wrong)
 
 
 @dataclass(frozen=True, slots=True)
 class Omission:
-    """A spoken fact that a note leaves out; `kind` is medicine, allergy, denial or number."""
+    """A spoken fact that a note omits; `kind` is medicine, allergy, denial or number."""
 
     kind: str
     text: str
@@ -79,25 +79,29 @@ class Omission:
 
 
 def score_note(reference: str, prediction: str, dialogue: str = "") -> NoteFacts:
-    """Scores one note against its reference and the dialogue both were written from.
+    """Scores a note against its reference and the dialogue that both summarise.
 
-    An empty prediction, or one of punctuation alone, scores precision, recall and F1 0, omission 1
-    and hallucination 0. Without a dialogue only the reference can bear a fact out.
+    A prediction that is empty or only punctuation has precision, recall, F1 and hallucination 0 and
+    omission 1. Without a dialogue, only the reference can support a fact.
 
-    Raises: ValueError for a reference without a word.
+    Raises: ValueError for a reference without words.
     """
-    said = read_note(reference)
-    if not said:
+    expected = read_note(reference)
+    if not expected:
         raise ValueError(
             f"expected a reference with at least one word, got {len(reference)} characters"
         )
     written = read_note(prediction)
-    of_reference, of_prediction, heard = Index(said), Index(written), Index(read_dialogue(dialogue))
-    strict = [_told(atom, of_prediction) for atom in atoms(said)]
-    lenient = _with_generic_denial(strict, list(atoms(said)), of_prediction)
-    own = [_judge(atom, of_reference, heard) for atom in atoms(written)]
+    reference_index, prediction_index, dialogue_index = (
+        Index(expected),
+        Index(written),
+        Index(read_dialogue(dialogue)),
+    )
+    strict = [_in_prediction(atom, prediction_index) for atom in atoms(expected)]
+    lenient = _with_generic_denial(strict, list(atoms(expected)), prediction_index)
+    prediction_facts = [_judge(atom, reference_index, dialogue_index) for atom in atoms(written)]
     recall = _mean(fact.share for fact in lenient)
-    precision, hallucination = _precision(sum(fact.share for fact in lenient), own)
+    precision, hallucination = _precision(sum(fact.share for fact in lenient), prediction_facts)
     return NoteFacts(
         precision=precision,
         recall=recall,
@@ -105,7 +109,7 @@ def score_note(reference: str, prediction: str, dialogue: str = "") -> NoteFacts
         omission=1.0 - _mean(fact.share for fact in strict),
         hallucination=hallucination,
         reference=tuple(lenient),
-        prediction=tuple(own),
+        prediction=tuple(prediction_facts),
     )
 
 
@@ -114,29 +118,29 @@ def _mean(values: Iterable[float]) -> float:
     return sum(values) / len(values)
 
 
-def _precision(hits: float, own: list[FactCheck]) -> tuple[float, float]:
-    """Precision and hallucination from reference facts told, and what was written beside them.
+def _precision(hits: float, prediction_facts: list[FactCheck]) -> tuple[float, float]:
+    """Precision and hallucination from the reference facts stated and the note's other facts.
 
-    Hits are counted in the reference, so that saying a thing twice earns nothing.
+    Hits are counted in the reference, so that repeating a fact gains nothing.
     """
-    if not own:
+    if not prediction_facts:
         return 0.0, 0.0
-    wrong = sum(fact.wrong for fact in own)
-    beside = sum(not fact.wrong and not fact.in_reference for fact in own)
-    if not hits and not wrong:
+    n_wrong = sum(fact.wrong for fact in prediction_facts)
+    n_beside = sum(not fact.wrong and not fact.in_reference for fact in prediction_facts)
+    if not hits and not n_wrong:
         return 1.0, 0.0
-    return hits / (hits + wrong + BESIDE * beside), wrong / (hits + wrong)
+    return hits / (hits + n_wrong + BESIDE * n_beside), n_wrong / (hits + n_wrong)
 
 
-def _told(atom: Atom, prediction: Index) -> FactCheck:
-    """Whether the prediction tells a fact of the reference."""
+def _in_prediction(atom: Atom, prediction: Index) -> FactCheck:
+    """Whether the prediction states a fact of the reference."""
     if atom.generic:
-        told = prediction.denies
-        return _check(atom, MATCHED if told else UNMATCHED, float(told))
+        denies = prediction.denies
+        return _check(atom, MATCHED if denies else UNMATCHED, float(denies))
     cover = prediction.best(atom)
     share = cover.share if cover.share >= SUPPORT else 0.0
-    whole = cover.says and not any(key[0] in "#@" for key in cover.missing)
-    status = MATCHED if whole else UNMATCHED
+    is_matched = cover.says and not any(key[0] in "#@" for key in cover.missing)
+    status = MATCHED if is_matched else UNMATCHED
     return _check(atom, status, share, cover.conflicts + cover.missing)
 
 
@@ -148,98 +152,104 @@ def _check(atom: Atom, status: str, share: float, offending: tuple[str, ...] = (
 def _with_generic_denial(
     checks: list[FactCheck], facts: list[Atom], prediction: Index
 ) -> list[FactCheck]:
-    """Lets "None." or "Noncontributory." tell one denial of the reference, the least told.
+    """Lets "None." or "Noncontributory." match one denial of the reference, the least matched.
 
-    It affirms that there is nothing and does not say of what: recall takes it, omission does not.
+    It denies something without saying what, so it raises recall but does not lower omission.
     """
     open_denials = [
-        (check.share, place)
-        for place, (check, fact) in enumerate(zip(checks, facts, strict=True))
+        (check.share, number)
+        for number, (check, fact) in enumerate(zip(checks, facts, strict=True))
         if fact.denied and check.share < 1.0
     ]
     if not open_denials or not any(s.generic for s in prediction.statements):
         return checks
-    _, place = min(open_denials)
-    told = replace(checks[place], status=MATCHED, share=1.0, offending=())
-    return [*checks[:place], told, *checks[place + 1 :]]
+    _, number = min(open_denials)
+    matched = replace(checks[number], status=MATCHED, share=1.0, offending=())
+    return [*checks[:number], matched, *checks[number + 1 :]]
 
 
-def _judge(atom: Atom, reference: Index, heard: Index) -> FactCheck:
-    """Whether reference or dialogue bears out a fact of the prediction."""
+def _judge(atom: Atom, reference: Index, dialogue: Index) -> FactCheck:
+    """Whether the reference or the dialogue supports a fact of the prediction."""
     if atom.generic:
-        likely = reference.denies or heard.denies
+        is_supported = reference.denies or dialogue.denies
         return FactCheck(
             text=atom.text,
             sentence=atom.statement.text,
-            status=SUPPORTED if heard.denies else UNSUPPORTED,
-            share=float(likely),
+            status=SUPPORTED if dialogue.denies else UNSUPPORTED,
+            share=float(is_supported),
             in_reference=reference.denies,
-            wrong=not likely,
+            wrong=not is_supported,
         )
-    written, spoken = reference.best(atom), heard.best(atom)
-    strange = _strange(atom, reference, heard)
-    against = set(spoken.conflicts) if spoken.contradicts else set()
-    in_reference = written.says and not strange and not against & set(written.missing)
-    status = _status(spoken, strange)
-    allowed = atom.denied and reference.only_generic and not spoken.contradicts
-    borne_out = status == SUPPORTED and not (written.contradicts and _leaves_open(written, spoken))
-    wrong = not (in_reference or borne_out or allowed)
-    best = written if written.share >= spoken.share else spoken
+    by_reference, by_dialogue = reference.best(atom), dialogue.best(atom)
+    unmentioned = _unmentioned(atom, reference, dialogue)
+    against = set(by_dialogue.conflicts) if by_dialogue.contradicts else set()
+    in_reference = by_reference.says and not unmentioned and not against & set(by_reference.missing)
+    status = _status(by_dialogue, unmentioned)
+    allowed = atom.denied and reference.only_generic and not by_dialogue.contradicts
+    supported = status == SUPPORTED and not (
+        by_reference.contradicts and _leaves_open(by_reference, by_dialogue)
+    )
+    wrong = not (in_reference or supported or allowed)
+    best = by_reference if by_reference.share >= by_dialogue.share else by_dialogue
     return FactCheck(
         text=atom.text,
         sentence=atom.statement.text,
         status=status,
         share=best.share,
-        offending=atom.words_of((*strange, *best.conflicts, *best.missing)) if wrong else (),
+        offending=atom.words_of((*unmentioned, *best.conflicts, *best.missing)) if wrong else (),
         in_reference=in_reference,
         wrong=wrong,
     )
 
 
-def _strange(atom: Atom, reference: Index, heard: Index) -> tuple[str, ...]:
-    """The numbers and medicines of a fact that neither text has anywhere: one makes it wrong."""
+def _unmentioned(atom: Atom, reference: Index, dialogue: Index) -> tuple[str, ...]:
+    """The numbers and medicines that neither text mentions; a single one makes the fact wrong."""
     names = vocabulary().medicines
     return tuple(
         token.key
         for token in atom.tokens
         if token.is_number or token.key in names
-        if token.key not in reference and token.key not in heard
+        if token.key not in reference and token.key not in dialogue
     )
 
 
-def _leaves_open(written: Cover, spoken: Cover) -> bool:
-    """Whether the dialogue does not settle what the reference says otherwise."""
-    return spoken.share - spoken.asked < SUPPORT or bool(set(written.conflicts) & {*spoken.missing})
+def _leaves_open(reference_cover: Cover, dialogue_cover: Cover) -> bool:
+    """Whether the dialogue leaves open what the reference contradicts."""
+    return dialogue_cover.share - dialogue_cover.asked < SUPPORT or bool(
+        set(reference_cover.conflicts) & {*dialogue_cover.missing}
+    )
 
 
-def _status(cover: Cover, strange: tuple[str, ...]) -> str:
+def _status(cover: Cover, unmentioned: tuple[str, ...]) -> str:
     if cover.contradicts:
         return CONTRADICTED
-    return SUPPORTED if cover.says and not strange else UNSUPPORTED
+    return SUPPORTED if cover.says and not unmentioned else UNSUPPORTED
 
 
 def dialogue_omissions(dialogue: str, note: str) -> list[Omission]:
-    """The medicines, allergies, denials and numbers with a unit that were said and not noted.
+    """The medicines, allergies, denials and numbers with a unit that a note omits.
 
-    Questions nobody answered are no facts; a dose that the note gets wrong counts as left out.
+    Unanswered questions are not facts; a dose that the note gets wrong counts as omitted.
     """
-    written = Index(read_note(note))
-    left_out = []
-    for spoken in atoms(_checkable(read_dialogue(dialogue))):
-        kind = _kind(spoken)
-        atom = _core(spoken, kind)
-        cover = written.best(atom)
-        lost = any(key[0] in "#@" for key in cover.missing)
-        if kind and (lost or not cover.says):
+    note_index = Index(read_note(note))
+    omissions = []
+    for spoken_fact in atoms(_checkable(read_dialogue(dialogue))):
+        kind = _kind(spoken_fact)
+        atom = _core(spoken_fact, kind)
+        cover = note_index.best(atom)
+        lacks_number = any(key[0] in "#@" for key in cover.missing)
+        if kind and (lacks_number or not cover.says):
             keys = cover.conflicts + cover.missing or tuple(t.key for t in atom.tokens)
             text = " ".join(atom.words_of(t.key for t in atom.tokens))
-            place = atom.statement
-            left_out.append(Omission(kind, text, place.text, place.turn, atom.words_of(keys)))
-    return left_out
+            statement = atom.statement
+            omissions.append(
+                Omission(kind, text, statement.text, statement.turn, atom.words_of(keys))
+            )
+    return omissions
 
 
 def _checkable(statements: Iterable[Statement]) -> Iterator[Statement]:
-    """Statements without small talk: what is clinical or a number, and was not merely asked."""
+    """Statements without small talk: only clinical terms and numbers, without open questions."""
     clinical = vocabulary().clinical
     for statement in statements:
         tokens = (t for t in statement.tokens if t.is_number or t.key in clinical)
@@ -247,7 +257,7 @@ def _checkable(statements: Iterable[Statement]) -> Iterator[Statement]:
 
 
 def _core(atom: Atom, kind: str) -> Atom:
-    """Of a medicine or an allergy only the names and the numbers: speech wraps much around them."""
+    """For a medicine or allergy, only names and numbers: speech adds many other words."""
     if kind not in ("medicine", "allergy"):
         return atom
     names = vocabulary().medicines | {"allergy", "reaction"}
@@ -255,7 +265,7 @@ def _core(atom: Atom, kind: str) -> Atom:
 
 
 def _kind(atom: Atom) -> str:
-    """The kind of a spoken fact that a note must not lose, "" for any other."""
+    """The kind of a spoken fact that a note must not omit, "" for any other."""
     lists = vocabulary()
     keys = {token.key for token in atom.tokens}
     if "allergy" in keys:

@@ -1,13 +1,14 @@
-"""Numbers in words to digits, as people say them to a doctor.
+"""Converts numbers in words to digits, as people say them to a doctor.
 
 "zero point zero one", "one oh one point five", "one and a half", "half of a tablet"; for whole
 numbers see `whole_numbers`.
 
-Libraries were measured on the phrases of `tests/test_quantities.py` (134 then). text2num 3.1.0
-reads 55 of them, numerizer 0.2.4 and quantulum3 0.10.0 (by value alone) 52, number-parser 0.3.2 44;
-what was here before read 70. None reads "one oh one point five", "nineteen ninety two" or "point
-five milligrams", and text2num makes 7.53 of "seven point five three times a day". It is right about
-whole numbers in full, which take 50 lines here, and would add a compiled package for these alone.
+Libraries were tested on the phrases of `tests/facts/test_quantities.py` (134 at the time). text2num
+3.1.0 reads 55 of them correctly, numerizer 0.2.4 and quantulum3 0.10.0 (values only) 52,
+number-parser 0.3.2 44; our earlier code read 70. None of them reads "one oh one point five",
+"nineteen ninety two" or "point five milligrams", and text2num turns "seven point five three times a
+day" into 7.53. It handles whole numbers in full, which take 50 lines here; that alone does not
+justify another compiled package.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ _DECIMAL = re.compile(r"[0-9]{1,9}\.[0-9]{1,9}")
 def digits(words: list[str]) -> list[str]:
     """Replaces spoken numbers in a list of lower-case words by digits.
 
-    A lone "one" stays a word unless a unit follows: "one of my brothers" counts nothing.
+    A lone "one" stays a word unless a unit follows: in "one of my brothers" it is not a number.
     """
     out: list[str] = []
     at = 0
@@ -69,7 +70,7 @@ def digits(words: list[str]) -> list[str]:
 
 
 def _number(words: list[str], at: int) -> tuple[str, int]:
-    """A number with its decimals or fraction as digits, and its width in words, else ("", 0)."""
+    """A number with decimals or fraction in digits, and its width in words; ("", 0) for none."""
     word = words[at]
     if word == "point":
         return _without_zero(words, at)
@@ -85,18 +86,18 @@ def _number(words: list[str], at: int) -> tuple[str, int]:
         value, width = int(word), 1
     if not width:
         return "", 0
-    after, more = _after_the_point(words, at, width)
-    if not more:
-        after = _FRACTIONS.get(tuple(words[at + width : at + width + 3]), "")
-        more = 3 if after else 0
-    if not more:
+    decimals, extra_width = _after_the_point(words, at, width)
+    if not extra_width:
+        decimals = _FRACTIONS.get(tuple(words[at + width : at + width + 3]), "")
+        extra_width = 3 if decimals else 0
+    if not extra_width:
         lone = word == "one" and width == 1 and not _counts(words, at + 1)
-        as_it_is = lone or (width == 1 and NUMERAL.fullmatch(word))
-        return word if as_it_is else str(value), width
-    width += more
+        unchanged = lone or (width == 1 and NUMERAL.fullmatch(word))
+        return word if unchanged else str(value), width
+    width += extra_width
     if word_at(words, at + width) in SCALES:
-        return _scaled(f"{value}{after}", words[at + width]), width + 1
-    return f"{value}{after}", width
+        return _scaled(f"{value}{decimals}", words[at + width]), width + 1
+    return f"{value}{decimals}", width
 
 
 def _scaled(number: str, scale: str) -> str:
@@ -105,7 +106,7 @@ def _scaled(number: str, scale: str) -> str:
 
 
 def _is_vague(words: list[str], at: int) -> bool:
-    """Whether "hundred" here says no number: "a couple hundred feet"."""
+    """Whether "hundred" here is not an exact number: "a couple hundred feet"."""
     if words[at] not in ("hundred", *SCALES):
         return False
     vague = vocabulary().cues["vague"]
@@ -113,7 +114,7 @@ def _is_vague(words: list[str], at: int) -> bool:
 
 
 def _is_pronoun(words: list[str], at: int) -> bool:
-    """Whether "one" here stands for a thing: "this one twenty milligrams"."""
+    """Whether "one" here is a pronoun: "this one twenty milligrams"."""
     if words[at] != "one" or word_at(words, at - 1) not in vocabulary().cues["before_pronoun_one"]:
         return False
     value, width = small(words, at + 1)
@@ -122,7 +123,7 @@ def _is_pronoun(words: list[str], at: int) -> bool:
 
 
 def _counts(words: list[str], at: int) -> bool:
-    """Whether "one" counts something by what follows it: a unit, or "or two", "to ten"."""
+    """Whether "one" is a number, judging by the next words: a unit, "or two", "to ten"."""
     if word_at(words, at) in ("or", "to"):
         at += 1
         return bool(small(words, at)[1]) or word_at(words, at).isdigit()
@@ -131,51 +132,53 @@ def _counts(words: list[str], at: int) -> bool:
 
 def _after_the_point(words: list[str], at: int, width: int) -> tuple[str, int]:
     """ ".25" and the words of "point two five" after a whole number, ("", 0) for none."""
-    place = at + width
-    if word_at(words, place) != "point":
+    point_at = at + width
+    if word_at(words, point_at) != "point":
         return "", 0
-    decimals, more = _decimals(words, place + 1)
+    decimals, extra_width = _decimals(words, point_at + 1)
     if words[at] == "one" and width == 1 and word_at(words, at - 1) == "at":
-        follower = word_at(words, place + 1 + more)  # "at one point two years ago"
+        follower = word_at(words, point_at + 1 + extra_width)  # "at one point two years ago"
         if UNIT_OF.get(follower, "time") in TIME_UNITS and follower[:1].isalpha():
             return "", 0
-    return (f".{decimals}", 1 + more) if more else ("", 0)
+    return (f".{decimals}", 1 + extra_width) if extra_width else ("", 0)
 
 
 def _without_zero(words: list[str], at: int) -> tuple[str, int]:
-    """ "point five milligrams", where the point is not one that somebody makes or presses on."""
-    decimals, more = _decimals(words, at + 1)
-    before, follower = word_at(words, at - 1), word_at(words, at + 1 + more)
+    """ "point five milligrams", unless "point" is a noun: "a good point", "pressure point"."""
+    decimals, extra_width = _decimals(words, at + 1)
+    previous, follower = word_at(words, at - 1), word_at(words, at + 1 + extra_width)
     cues = vocabulary().cues
-    free = not before[:1].isalpha() or before in cues["before_value"] or follower in UNIT_OF
-    if not more or not free or before in cues["before_noun_point"]:
+    is_number = (
+        not previous[:1].isalpha() or previous in cues["before_value"] or follower in UNIT_OF
+    )
+    if not extra_width or not is_number or previous in cues["before_noun_point"]:
         return "", 0
-    return f"0.{decimals}", 1 + more
+    return f"0.{decimals}", 1 + extra_width
 
 
 def _decimals(words: list[str], at: int) -> tuple[str, int]:
-    """The digits after a point, said one by one or as "twenty five", and their width in words."""
+    """The digits after a point, spoken singly or as "twenty five", and their width in words."""
     groups: list[tuple[str, int]] = []
-    place = at
+    position = at
     while len(groups) < _MOST_GROUPS:
-        word = word_at(words, place)
-        value, width = small(words, place)
-        if word == "oh" and (not groups or SMALL.get(word_at(words, place + 1), 10) < 10):
+        word = word_at(words, position)
+        value, width = small(words, position)
+        if word == "oh" and (not groups or SMALL.get(word_at(words, position + 1), 10) < 10):
             value, width = 0, 1
         elif not groups and NUMERAL.fullmatch(word):
-            groups, place = [(word, 1)], place + 1
+            groups, position = [(word, 1)], position + 1
             break
         if not width or (value > 9 and len(groups) > 1):
             break
         groups.append((str(value), width))
-        place += width
-    if len(groups) > 1 and _begins_anew(words, place, groups[-1][0]):
+        position += width
+    if len(groups) > 1 and _begins_anew(words, position, groups[-1][0]):
         groups.pop()
     return "".join(text for text, _ in groups), sum(width for _, width in groups)
 
 
 def _begins_anew(words: list[str], end: int, last: str) -> bool:
-    """Whether the last of some decimals counts what follows: "98.6, two days ago"."""
+    """Whether the last decimal belongs to the next phrase: "98.6, two days ago"."""
     unit, following = UNIT_OF.get(word_at(words, end), ""), word_at(words, end + 1)
     since = following in ("ago", "later", "before", "prior")
     return (
@@ -201,8 +204,8 @@ def _half(words: list[str], at: int, out: list[str]) -> int:
 def _quarters(words: list[str], at: int, out: list[str]) -> int:
     """Writes "three quarters of a pack" as 0.75 pack; returns the words consumed."""
     width = _to_unit(words, at)
-    before = out[-1] if out else ""
-    share = {"a": "0.25", "one": "0.25", "1": "0.25", "3": "0.75"}.get(before)
+    previous = out[-1] if out else ""
+    share = {"a": "0.25", "one": "0.25", "1": "0.25", "3": "0.75"}.get(previous)
     if share is None or word_at(words, at + width) not in UNIT_OF:
         out.append(words[at])
         return 1
@@ -211,7 +214,7 @@ def _quarters(words: list[str], at: int, out: list[str]) -> int:
 
 
 def _to_unit(words: list[str], at: int) -> int:
-    """The words of "half", "half a", "half of a" before what is halved."""
+    """The width in words of "half", "half a" or "half of a"."""
     width = 2 if word_at(words, at + 1) == "of" else 1
     if word_at(words, at + width) in ("a", "an"):
         return width + 1
@@ -221,9 +224,9 @@ def _to_unit(words: list[str], at: int) -> int:
 def _unit(words: list[str], at: int, out: list[str]) -> int:
     """Writes "a pack and a half" as 1.5 pack; returns the words consumed."""
     fraction = _FRACTIONS.get(tuple(words[at + 1 : at + 4]), "")
-    before = out[-1] if out else ""
-    if fraction and (before in ("a", "an") or NUMERAL.fullmatch(before)):
-        out[-1] = ("1" if before in ("a", "an") else before) + fraction
+    previous = out[-1] if out else ""
+    if fraction and (previous in ("a", "an") or NUMERAL.fullmatch(previous)):
+        out[-1] = ("1" if previous in ("a", "an") else previous) + fraction
         out.append(words[at])
         return 4
     out.append(words[at])

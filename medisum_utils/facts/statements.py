@@ -1,7 +1,7 @@
-"""Notes as statements: what is said, of what, how much, on which side, and whether it is denied.
+"""Reads notes as statements: meanings with their quantities and sides, affirmed or denied.
 
-A statement is a sentence; its tokens are meanings ("high blood pressure" and "HTN" are one), each
-marked absent where a denial reaches it. `atoms` parts it into the facts that people count.
+A statement is a sentence; its tokens are meanings ("high blood pressure" and "HTN" are the same),
+marked absent if a denial covers them. `atoms` splits statements into countable facts.
 """
 
 from __future__ import annotations
@@ -17,11 +17,10 @@ from medisum_utils.facts import dates, quantities, spoken
 from medisum_utils.facts.denial import SENTENCE_END, denied
 from medisum_utils.facts.vocabulary import LEXICON, stem, vocabulary
 
-LIGHT_WEIGHT = 0.4  # "chronic", "better": they qualify a fact and are rarely one
-# A longer sentence is broken, so that the work of reading and matching it stays bounded: a text
-# that never ends a sentence would be one statement. The longest of MTS-Dialog and ACI-Bench, speech
-# written down without punctuation, has 601 words; words a thousand apart have no bearing on each
-# other.
+LIGHT_WEIGHT = 0.4  # of "chronic", "better": they qualify a fact but are rarely one
+# A longer sentence is split, so that reading and matching take bounded time: a text without
+# sentence ends would be a single statement. The longest sentence of MTS-Dialog and ACI-Bench,
+# transcribed without punctuation, has 601 words; words a thousand apart do not affect each other.
 LONGEST_SENTENCE = 1000  # words
 SIDES = frozenset({"left", "right", "bilateral"})
 
@@ -30,7 +29,7 @@ _WORD = re.compile(
 )
 
 
-# After . ? ! ; or a line, and before "The" or "He" where a summary was cut off and went on.
+# After . ? ! ; or a line, and before "The" or "He" where punctuation is missing between sentences.
 _SENTENCE_BREAK = re.compile(
     r"(?<=[.?!;])\s+(?=\S)|\n+|(?<=[a-z0-9,])\s+(?=(?:The|He|She|There|Her|His|It|They)\s)"
 )
@@ -43,11 +42,11 @@ _KEY_MARK = re.compile(r"@[dmy]")
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One meaning in a statement; `unit` is of a number, `position` counts words from 0."""
+    """One meaning in a statement; `unit` is a number's unit, `position` its word index from 0."""
 
     key: str
     weight: float
-    absent: bool | None  # None: asked and never answered
+    absent: bool | None  # None: asked but never answered
     position: int
     segment: int
     unit: str = ""
@@ -61,13 +60,13 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """A sentence (or question with its answer) and its meanings."""
+    """A sentence, or a question with its answer, and its meanings."""
 
     text: str
     words: tuple[str, ...]
     tokens: tuple[Token, ...]
     generic: bool = False  # "None.", "Noncontributory.": nothing to report
-    turn: int = -1  # index of the dialogue turn it begins in, -1 in a note
+    turn: int = -1  # index of the dialogue turn that it begins in; -1 in a note
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,18 +79,18 @@ class Atom:
 
     @property
     def generic(self) -> bool:
-        """Whether it says "nothing to report" and not of what."""
+        """Whether it says "nothing to report" without saying about what."""
         return self.statement.generic
 
     def words_of(self, keys: Iterable[str]) -> tuple[str, ...]:
-        """The words in which the fact says the given meanings."""
-        wanted = set(keys)
-        places = dict.fromkeys((t.position, t.end) for t in self.tokens if t.key in wanted)
+        """The words that express the given meanings in the fact."""
+        wanted_keys = set(keys)
+        places = dict.fromkeys((t.position, t.end) for t in self.tokens if t.key in wanted_keys)
         return tuple(shown(self.statement.words[begin:end]) for begin, end in places)
 
     @property
     def denied(self) -> bool:
-        """Whether all of it is said to be absent."""
+        """Whether every part of it is denied."""
         return bool(self.tokens) and all(token.absent for token in self.tokens)
 
 
@@ -120,21 +119,21 @@ def tokenize(text: str) -> list[str]:
 
 
 def sentences(text: str) -> Iterator[tuple[str, list[str]]]:
-    """The sentences of a text with their words; see `_SENTENCE_BREAK` for where they end.
+    """The sentences of a text with their words; `_SENTENCE_BREAK` defines where they end.
 
-    One of more than `LONGEST_SENTENCE` words comes in pieces of that many.
+    Sentences of more than `LONGEST_SENTENCE` words are split into pieces of that length.
     """
     text = _LIST_NUMBER.sub("\n", text)
-    for part in _SENTENCE_BREAK.split(text):
-        words = _without_header(tokenize(part))
+    for sentence in _SENTENCE_BREAK.split(text):
+        words = _without_header(tokenize(sentence))
         for begin in range(0, len(words), LONGEST_SENTENCE):
             piece = words[begin : begin + LONGEST_SENTENCE]
             if any(word not in SENTENCE_END for word in piece):
-                yield part.strip() if len(piece) == len(words) else shown(piece), piece
+                yield sentence.strip() if len(piece) == len(words) else shown(piece), piece
 
 
 def _without_header(words: list[str]) -> list[str]:
-    """The words without a leading "Neurologic:" or "Skin:", which names a place and no fact."""
+    """The words without a leading "Neurologic:" or "Skin:", which is a header and not a fact."""
     if ":" in words[:4]:
         colon = words.index(":")
         if all(word in vocabulary().headers or word in ("and", "/", ",") for word in words[:colon]):
@@ -143,7 +142,7 @@ def _without_header(words: list[str]) -> list[str]:
 
 
 def read_statement(text: str, words: list[str], turn: int = -1) -> Statement:
-    """Looks the words of one sentence up and marks what is denied."""
+    """Looks up the words of one sentence and marks those that are denied."""
     tokens = _tokens(words, denied(words))
     spoken = [word for word in words if word.isalnum()]
     generic = all(token.key == "normal" for token in tokens) and _is_generic(spoken)
@@ -193,25 +192,31 @@ def _number_key(word: str) -> str:
 
 
 def read_note(text: str) -> list[Statement]:
-    """The statements of a note, in order; those that state nothing at all are left out.
+    """The statements of a note, in order, without those that state nothing.
 
-    Where the whole note is carrier words ("As above."), they are all there is and count.
+    If the whole note consists of words without content ("As above."), they count.
     """
-    parts = list(sentences(text))
-    read = [read_statement(part, words) for part, words in parts]
-    read = [statement for statement in read if statement.tokens or statement.generic]
-    if read:
-        return read
-    kept = ((p, w, tuple(_tokens(w, denied(w), keep_empty=True))) for p, w in parts)
-    return [Statement(part, tuple(words), tokens) for part, words, tokens in kept if tokens]
+    note_sentences = list(sentences(text))
+    statements = [read_statement(sentence, words) for sentence, words in note_sentences]
+    statements = [statement for statement in statements if statement.tokens or statement.generic]
+    if statements:
+        return statements
+    content_free = (
+        (p, w, tuple(_tokens(w, denied(w), keep_empty=True))) for p, w in note_sentences
+    )
+    return [
+        Statement(sentence, tuple(words), tokens)
+        for sentence, words, tokens in content_free
+        if tokens
+    ]
 
 
 def atoms(statements: Iterable[Statement]) -> list[Atom]:
     """The countable facts of statements, in order, each fact once.
 
-    A part that names nothing by itself (a lone dose, a lone side) belongs to the part before it.
+    A part that names nothing by itself (only a dose or a side) belongs to the preceding part.
     """
-    found: dict[tuple, Atom] = {}
+    facts: dict[tuple, Atom] = {}
     for statement in statements:
         parts: list[list[Token]] = []
         for token in statement.tokens:
@@ -222,21 +227,21 @@ def atoms(statements: Iterable[Statement]) -> list[Atom]:
         for part in _joined(parts) or ([[]] if statement.generic else []):
             unique = tuple({token.key: token for token in part}.values())
             identity = (statement.generic, *sorted({(t.key, bool(t.absent)) for t in unique}))
-            found.setdefault(identity, Atom(_said(statement, part), unique, statement))
-    return list(found.values())
+            facts.setdefault(identity, Atom(_text_of(statement, part), unique, statement))
+    return list(facts.values())
 
 
 def _joined(parts: list[list[Token]]) -> list[list[Token]]:
-    out: list[list[Token]] = []
-    names = False  # whether the last of `out` names something
+    joined: list[list[Token]] = []
+    names = False  # whether the last of `joined` names something
     for part in parts:
-        if out and not (_names_something(part) and names):
-            out[-1] += part
+        if joined and not (_names_something(part) and names):
+            joined[-1] += part
             names = names or _names_something(part)
         else:
-            out.append(list(part))
+            joined.append(list(part))
             names = _names_something(part)
-    return out
+    return joined
 
 
 def _names_something(part: list[Token]) -> bool:
@@ -244,11 +249,11 @@ def _names_something(part: list[Token]) -> bool:
 
 
 def shown(words: Iterable[str]) -> str:
-    """Words as a person reads them: dates without the marks of their keys."""
+    """Words for display: dates without the marks of their keys."""
     return _KEY_MARK.sub("", " ".join(words)).replace(" ,", ",")
 
 
-def _said(statement: Statement, part: list[Token]) -> str:
+def _text_of(statement: Statement, part: list[Token]) -> str:
     """The words from the first token of the part to its last."""
     if not part:
         return shown(word for word in statement.words if word[0].isalnum())

@@ -18,7 +18,7 @@ _VOWEL = re.compile(r"[aeiouy]")
 def stem(word: str) -> str:
     """The word without its inflection: "denies" and "denied" -> "deni", "smoking" -> "smok".
 
-    Lighter than Porter's stemmer: it must join inflections, and not a noun with its adjective.
+    Lighter than Porter's stemmer: it must merge inflections, but not a noun with its adjective.
     """
     if len(word) < 4 or not word[0].isalpha():
         return word
@@ -50,7 +50,7 @@ def _without_ending(word: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """Phrases to meanings, and the cues; keys are stems or words as `statements` meets them."""
+    """Maps phrases to meanings, and holds the cues; keys are stems or words, as in `statements`."""
 
     phrases: dict[str, tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]]
     cues: dict[str, dict[str, tuple[tuple[str, ...], ...]]]  # list, first word, cues longest first
@@ -59,7 +59,7 @@ class Vocabulary:
     light: frozenset[str]
     headers: frozenset[str]
     stop: frozenset[str]  # plain English function words
-    bare: frozenset[str]  # meanings whose denial alone says nothing: a place, a person
+    bare: frozenset[str]  # meanings whose denial alone is not a fact: a place, a person
     medicines: frozenset[str]
     clinical: frozenset[str]  # every meaning that `terms.csv` or `medicines.csv` names
 
@@ -82,7 +82,7 @@ class Vocabulary:
 def vocabulary() -> Vocabulary:
     """Reads the word lists.
 
-    Raises: FileNotFoundError where the package was installed without its `lexicon` folder.
+    Raises: FileNotFoundError if the package was installed without its `lexicon` folder.
     """
     cues = yaml.safe_load((LEXICON / "cues.yaml").read_text(encoding="utf-8"))
     words = yaml.safe_load((LEXICON / "words.yaml").read_text(encoding="utf-8"))
@@ -108,7 +108,7 @@ def vocabulary() -> Vocabulary:
 
 
 def _medicines() -> dict[str, str]:
-    """Brand and generic names, each with the generic name as one key."""
+    """Maps brand and generic names to the generic name as a single key."""
     names: dict[str, str] = {}
     with (LEXICON / "medicines.csv").open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
@@ -122,18 +122,20 @@ def _by_first_word(cues: list[str]) -> dict[str, tuple[tuple[str, ...], ...]]:
     table: dict[str, list[tuple[str, ...]]] = {}
     for cue in sorted((tuple(cue.split()) for cue in cues), key=len, reverse=True):
         table.setdefault(cue[0], []).append(cue)
-    return {first: tuple(found) for first, found in table.items()}
+    return {first: tuple(matching_cues) for first, matching_cues in table.items()}
 
 
 def _phrases(medicines: dict[str, str]) -> dict:
-    known: dict[tuple[str, ...], tuple[str, ...]] = {}
+    meaning_of: dict[tuple[str, ...], tuple[str, ...]] = {}
     for name, key in medicines.items():
-        known[tuple(map(stem, name.split()))] = (key,)
+        meaning_of[tuple(map(stem, name.split()))] = (key,)
     with (LEXICON / "terms.csv").open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             for variant in row["variants"].split("|"):
-                known[tuple(map(stem, variant.lower().split()))] = tuple(row["meaning"].split())
+                meaning_of[tuple(map(stem, variant.lower().split()))] = tuple(
+                    row["meaning"].split()
+                )
     table: dict[str, list] = {}
-    for phrase, meaning in sorted(known.items(), key=lambda item: -len(item[0])):
+    for phrase, meaning in sorted(meaning_of.items(), key=lambda item: -len(item[0])):
         table.setdefault(phrase[0], []).append((phrase, meaning))
     return {first: tuple(entries) for first, entries in table.items()}

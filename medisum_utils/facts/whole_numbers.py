@@ -1,7 +1,7 @@
-"""Whole numbers in words, in full or as speech shortens them: "two hundred five", "two oh five".
+"""Whole numbers in words, in full or shortened as in speech: "two hundred five", "two oh five".
 
-Speech leaves words out, so that the same words may be one number or two; what decides is written at
-each rule. Where nothing decides, numbers stay apart: "two three times" is a range and never 23.
+Speech omits words, so the same words may be one number or two; each rule says how it decides. If no
+rule applies, the numbers stay separate: "two three times" is a range, never 23.
 """
 
 from __future__ import annotations
@@ -9,20 +9,20 @@ from __future__ import annotations
 from medisum_utils.facts.quantities import NUMERAL, ORDINALS, SMALL, TENS, TIME_UNITS, UNIT_OF
 
 SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9}
-_MOST_DIGITS = 15  # said one by one; no number of a visit has more
+_MOST_DIGITS = 15  # spoken one by one; no number in a visit has more
 
 
 def word_at(words: list[str], at: int) -> str:
-    """The word at a place, "" before the first and after the last."""
+    """The word at an index, "" outside the list."""
     return words[at] if 0 <= at < len(words) else ""
 
 
 def is_ordinal(words: list[str], at: int) -> bool:
-    """Whether "twenty first" begins here, which is a day."""
+    """Whether an ordinal such as "twenty first" begins here; it is a day."""
     return words[at] in TENS and 0 < ORDINALS.get(word_at(words, at + 1), 0) < 10
 
 
-# Whole numbers as a textbook says them
+# Whole numbers in full
 
 
 def small(words: list[str], at: int) -> tuple[int, int]:
@@ -52,9 +52,9 @@ def _chunk(words: list[str], at: int) -> tuple[int, int]:
         width += 1
         joint = int(word_at(words, at + width) == "and")
         rest, more = small(words, at + width + joint)
-        # "between one hundred and two hundred", "one hundred one fifty": a number of its own
-        own = word_at(words, at + width + joint + more) == "hundred"
-        if rest and not own and not _short(words, at + width + joint)[1]:
+        # "between one hundred and two hundred", "one hundred one fifty": a separate number
+        is_separate = word_at(words, at + width + joint + more) == "hundred"
+        if rest and not is_separate and not _short(words, at + width + joint)[1]:
             return value * 100 + rest, width + joint + more
         return value * 100, width
     short, more = _short(words, at)
@@ -78,18 +78,20 @@ def _cardinal(words: list[str], at: int) -> tuple[int, int]:
         if scale == 1:
             return total, end - at
         least, place = scale, end
-        after = small(words, place + 1)[1]
+        next_width = small(words, place + 1)[1]
         # "five thousand and forty", and "one thousand, two hundred" as it is written out
-        alone = word_at(words, place + 1 + after) not in ("hundred", *SCALES)
-        if word_at(words, place) == "," or (word_at(words, place) == "and" and after and alone):
+        is_last = word_at(words, place + 1 + next_width) not in ("hundred", *SCALES)
+        if word_at(words, place) == "," or (
+            word_at(words, place) == "and" and next_width and is_last
+        ):
             place += 1
 
 
-# What speech makes shorter
+# Shortened numbers
 
 
 def _short(words: list[str], at: int) -> tuple[int, int]:
-    """A number said without its "hundred", "one twenty two" or "nineteen oh five", else (0, 0)."""
+    """A number without its "hundred", "one twenty two" or "nineteen oh five"; (0, 0) for none."""
     first, width = small(words, at)
     if not first:
         return 0, 0
@@ -105,9 +107,9 @@ def _short(words: list[str], at: int) -> tuple[int, int]:
 
 
 def _apart(first: int, second: int, unit: str) -> bool:
-    """Whether two numbers in a row are two, such as the ends of a range: "ten fifteen minutes".
+    """Whether two consecutive numbers are separate, as in the range "ten fifteen minutes".
 
-    Together they are hundreds and the rest: "two fifty", "twelve fifty", "nineteen ninety two".
+    Otherwise they form one number: "two fifty", "twelve fifty", "nineteen ninety two".
     """
     if first < 10:
         return second <= 2 * first  # "five ten", but "one ten" is 110
@@ -121,29 +123,29 @@ def _apart(first: int, second: int, unit: str) -> bool:
 
 
 def _one_by_one(words: list[str], at: int) -> tuple[int, int]:
-    """Three digits or more in a row, "one two five" or "one oh one"; counting is none."""
-    found: list[int] = []
-    while len(found) < _MOST_DIGITS:
-        word = word_at(words, at + len(found))
-        if SMALL.get(word, 10) >= 10 and not (word == "oh" and found):
+    """Three or more digits in a row, "one two five" or "one oh one", but not counting."""
+    digits: list[int] = []
+    while len(digits) < _MOST_DIGITS:
+        word = word_at(words, at + len(digits))
+        if SMALL.get(word, 10) >= 10 and not (word == "oh" and digits):
             break
-        found.append(SMALL.get(word, 0))
-    scaled = word_at(words, at + len(found)) in ("hundred", *SCALES)
-    if scaled or word_at(words, at + len(found) - 1) == "oh":
-        found = found[:-1]  # "two two five hundred"; "oh" at the end is a sigh
-    counting = all(b == a + 1 for a, b in zip(found, found[1:], strict=False))
-    if len(found) < 3 or counting:
+        digits.append(SMALL.get(word, 0))
+    scaled = word_at(words, at + len(digits)) in ("hundred", *SCALES)
+    if scaled or word_at(words, at + len(digits) - 1) == "oh":
+        digits = digits[:-1]  # "two two five hundred"; "oh" at the end is a sigh
+    counting = all(b == a + 1 for a, b in zip(digits, digits[1:], strict=False))
+    if len(digits) < 3 or counting:
         return 0, 0
-    return int("".join(map(str, found))), len(found)
+    return int("".join(map(str, digits))), len(digits)
 
 
 def whole(words: list[str], at: int) -> tuple[int, int]:
     """The whole number that begins at `at`, in full or in short, and its width in words.
 
-    (0, 0) for none. A lone number in digits is none; before "hundred" it is.
+    (0, 0) for none. Digits are read only before "hundred" or a scale such as "thousand".
     """
-    for way in (_one_by_one, _short):
-        value, width = way(words, at)
+    for read in (_one_by_one, _short):
+        value, width = read(words, at)
         if width and word_at(words, at + width) not in SCALES:
             break
     else:
@@ -152,7 +154,7 @@ def whole(words: list[str], at: int) -> tuple[int, int]:
 
 
 def _without_count(words: list[str], at: int, value: int, width: int) -> tuple[int, int]:
-    """Ends "five hundred two times a day" at the dose: nobody does a thing 502 times a day."""
+    """Ends "five hundred two times a day" after the dose: nothing is done 502 times a day."""
     end = at + width
     ones = SMALL.get(word_at(words, end - 1), 0)
     daily = UNIT_OF.get(word_at(words, end)) == "time" and (

@@ -1,4 +1,4 @@
-"""Notes as text: headers, SOAP sections, the divisions of the corpora, what of a note is scored."""
+"""Notes as text: headers, SOAP sections, the corpora's divisions, and the texts to score."""
 
 from medisum_utils.notes.text import (
     UNKNOWN as UNKNOWN,

@@ -1,8 +1,9 @@
-"""Note headers and their place in SOAP, as tables, and the splitting of a note by its headers.
+"""Maps note headers to SOAP sections, and splits notes at their headers.
 
-`corpora_headers.csv` is the one visible table. MTS-Dialog's 20 headers have no official mapping;
-ours follows where a clinician would look: told history is subjective, found and measured is
-objective, named is assessment, done and decided (procedure, emergency course, disposition) is plan.
+`corpora_headers.csv` is the table. MTS-Dialog's 20 headers have no official mapping; ours follows
+where a clinician would look: reported history is subjective, findings and measurements are
+objective, diagnoses are assessment, and actions and decisions (procedure, emergency course,
+disposition) are plan.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     import pandas
 
 HEADERS_FILE = Path(__file__).with_name("corpora_headers.csv")
-WHOLE_NOTE = "Note"  # the header of text that stands under none
+WHOLE_NOTE = "Note"  # the header for text without one
 
 
 def header_table(corpus: str) -> pandas.DataFrame:
@@ -39,16 +40,16 @@ def header_table(corpus: str) -> pandas.DataFrame:
 
 @cache
 def soap_of_headers(corpus: str) -> Mapping[str, str]:
-    """Header to one of `SECTIONS` or "assessment_and_plan"; see `header_table`."""
+    """Maps headers to one of `SECTIONS` or "assessment_and_plan"; see `header_table`."""
     table = header_table(corpus)
     return dict(zip(table["header"], table["soap"], strict=True))
 
 
 def split_aci_note(text: str) -> tuple[NoteSection, ...]:
-    """Parts an ACI-Bench note at the lines that are a known header, with or without a colon.
+    """Splits an ACI-Bench note at lines that are a known header, with or without a colon.
 
-    A header counts as it is spelled in the table only: its notes have subheaders such as
-    "Medications" in title case, which stay text.
+    Headers must be spelled exactly as in the table: subheaders such as "Medications", in title
+    case, stay part of the text.
     """
     soap = soap_of_headers("aci-bench")
 
@@ -60,9 +61,9 @@ def split_aci_note(text: str) -> tuple[NoteSection, ...]:
 
 
 def split_own_note(text: str) -> tuple[NoteSection, ...]:
-    """Parts a note at SOAP headers, on their own line or before a colon, in any case.
+    """Splits a note at SOAP headers, alone on a line or before a colon, in upper or lower case.
 
-    "S:", "## Plan", "**A/P:** rest" are headers; a note without any is one section "Note".
+    "S:", "## Plan", "**A/P:** rest" are headers; a note without headers is one section "Note".
     """
     soap = soap_of_headers("own")
     names = "|".join(re.escape(name) for name in sorted(soap, key=len, reverse=True))
@@ -71,13 +72,13 @@ def split_own_note(text: str) -> tuple[NoteSection, ...]:
     )
 
     def header_of(line: str) -> tuple[str, str, str] | None:
-        found = pattern.fullmatch(line)
-        if not found:
+        match = pattern.fullmatch(line)
+        if not match:
             return None
-        alone = not found["rest"] and len(found["name"]) > 1
-        if not (found["colon"] or alone):
+        alone = not match["rest"] and len(match["name"]) > 1
+        if not (match["colon"] or alone):
             return None
-        return found["name"], soap[found["name"].upper()], found["rest"]
+        return match["name"], soap[match["name"].upper()], match["rest"]
 
     return _split(text, header_of)
 
@@ -86,12 +87,12 @@ def _split(
     text: str, header_of: Callable[[str], tuple[str, str, str] | None]
 ) -> tuple[NoteSection, ...]:
     """Sections in the note's order; `header_of(line)` is (header, soap, rest of the line)."""
-    parts: list[tuple[str, str, list[str]]] = [(WHOLE_NOTE, "", [])]
+    pieces: list[tuple[str, str, list[str]]] = [(WHOLE_NOTE, "", [])]
     for line in unix_lines(text).split("\n"):
-        found = header_of(line)
-        if found:
-            parts.append((found[0], found[1], [found[2]] if found[2] else []))
+        header = header_of(line)
+        if header:
+            pieces.append((header[0], header[1], [header[2]] if header[2] else []))
         else:
-            parts[-1][2].append(line.rstrip())
-    sections = [NoteSection(name, soap, "\n".join(lines).strip()) for name, soap, lines in parts]
+            pieces[-1][2].append(line.rstrip())
+    sections = [NoteSection(name, soap, "\n".join(lines).strip()) for name, soap, lines in pieces]
     return tuple(sections if sections[0].text else sections[1:])

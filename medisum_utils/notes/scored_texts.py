@@ -1,6 +1,6 @@
-"""What of references and notes is scored: whole SOAP notes, single sections without their header.
+"""Which text of a note is scored: whole SOAP notes, and single sections without their header.
 
-01 and 04 both score the nearest training note; here is why they come to the same figure.
+01 and 04 both score the nearest training note, and use this module so that the scores agree.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ def _header_lines() -> frozenset[str]:
 
 
 def without_headers(note: str) -> str:
-    """A note without the lines that are a known header and nothing else."""
+    """A note without the lines that consist of a known header only."""
     lines = note.splitlines()
     return "\n".join(line for line in lines if line.strip().lower() not in _header_lines()).strip()
 
 
 def scored_references(encounters: Sequence[Encounter]) -> list[str]:
-    """The reference of each encounter as it is scored.
+    """Each encounter's reference, in the form that is scored.
 
     Raises: ValueError for no encounters.
     """
@@ -48,7 +48,7 @@ def scored_references(encounters: Sequence[Encounter]) -> list[str]:
 
 
 def scored_notes(encounters: Sequence[Encounter], notes: Sequence[str]) -> list[str]:
-    """Notes about some of the encounters as they are scored.
+    """Notes on these encounters, in the form that is scored.
 
     Raises: ValueError for no encounters.
     """

@@ -1,4 +1,4 @@
-"""A note as text, parted again into its SOAP sections."""
+"""Splits the text of a note into its SOAP sections."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _LONE_HEADER = re.compile(r"([^\W\d_][^:]{0,58}?)[ \t]*:[ \t]*")
 
 
 def split_sections(note_text: str) -> dict[str, str]:
-    """Parts a note at lines that start with `Subjective:`, `Objective:`, `Assessment:`, `Plan:`.
+    """Splits a note at lines that start with `Subjective:`, `Objective:`, `Assessment:`, `Plan:`.
 
-    Returns the text of each of `SECTIONS`, "" where the note lacks it, and under "unknown" what
-    stands before the first header or under one for assessment and plan together. A corpus header
-    alone on its line ("Physical examination:") leads to its section too, and stays in the text,
-    but never back: "Medications:" within a plan is part of the plan. A section that comes twice
-    keeps both texts. No line of the note is lost.
+    Returns the text of each of `SECTIONS`, "" if the note lacks it, and under "unknown" the text
+    before the first header or under a joint header for assessment and plan. A corpus header alone
+    on its line ("Physical examination:") also starts its section and stays in the text, but never
+    an earlier section: "Medications:" within a plan is part of the plan. The texts of a repeated
+    section are joined. No line of the note is lost.
     """
-    parts: dict[str, list[str]] = {name: [] for name in (*SECTIONS, UNKNOWN)}
+    lines_of: dict[str, list[str]] = {name: [] for name in (*SECTIONS, UNKNOWN)}
     current, reached = UNKNOWN, 0
     for line in note_text.splitlines():
         if soap := _SOAP_HEADER.match(line):
@@ -32,24 +32,24 @@ def split_sections(note_text: str) -> dict[str, str]:
             reached = SECTIONS.index(current)
             if not (line := line[soap.end() :]):
                 continue
-        elif named := _corpus_section(line):
-            if named not in SECTIONS:
+        elif header_section := _corpus_section(line):
+            if header_section not in SECTIONS:
                 current = UNKNOWN
-            elif SECTIONS.index(named) >= reached:
-                current, reached = named, SECTIONS.index(named)
-        parts[current].append(line)
-    return {name: "\n".join(lines).strip() for name, lines in parts.items()}
+            elif SECTIONS.index(header_section) >= reached:
+                current, reached = header_section, SECTIONS.index(header_section)
+        lines_of[current].append(line)
+    return {name: "\n".join(lines).strip() for name, lines in lines_of.items()}
 
 
 def _corpus_section(line: str) -> str:
-    """What a line that is only a corpus header maps to, else ""."""
+    """The section of a line that is only a corpus header; "" for other lines."""
     header = _LONE_HEADER.fullmatch(line)
     return _soap_of_headers().get(header[1].lower(), "") if header else ""
 
 
 @cache
 def _soap_of_headers() -> dict[str, str]:
-    """Every header and title of the corpora's table, in lower case, to its SOAP section."""
+    """Maps every header and title of the corpora's table, in lower case, to its SOAP section."""
     with HEADERS_FILE.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     return {row[name].lower(): row["soap"] for row in rows for name in ("header", "title")}

@@ -1,4 +1,4 @@
-"""Text files from outside: their encoding, their line ends, the rows of a CSV file."""
+"""Reads text files from outside the project: encoding, line ends and CSV rows."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import csv
 import io
 from pathlib import Path
 
-MAX_CHARACTERS = 1_000_000  # of a text, some 20 hours of talk; csv's own limit is 131,072
+MAX_CHARACTERS = 1_000_000  # per text, about 20 hours of speech; csv's own limit is 131,072
 
 
 def unix_lines(text: str) -> str:
-    """The text with `\\n` as its only line end."""
+    """The text with `\\n` as the only line end."""
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def read_utf8(path: Path, name: str) -> str:
-    """The text of a file, without a byte order mark; errors call the file `name`.
+    """The text of a file, without a byte order mark; errors refer to the file as `name`.
 
-    Raises: ValueError with the line of the first byte that is no UTF-8; OSError for a file that
+    Raises: ValueError with the line of the first byte that is not UTF-8; OSError for a file that
     cannot be read.
     """
     content = path.read_bytes()
@@ -26,7 +26,7 @@ def read_utf8(path: Path, name: str) -> str:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise ValueError(
-            f"{name}, line {line}: expected UTF-8, got a byte that is none; "
+            f"{name}, line {line}: expected UTF-8, got an invalid byte; "
             "save the file as UTF-8 (Excel: CSV UTF-8)"
         ) from None
 
@@ -36,12 +36,12 @@ def csv_rows(text: str, name: str) -> list[tuple[int, list[str]]]:
 
     Cells in quotes may span lines and hold up to `MAX_CHARACTERS`.
 
-    Raises: ValueError with the line of a row that is no CSV, never with its text.
+    Raises: ValueError with the line of a row that is not valid CSV, never with its text.
     """
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     rows: list[tuple[int, list[str]]] = []
     line = 1
-    usual_limit = csv.field_size_limit(MAX_CHARACTERS)  # one for the whole process
+    usual_limit = csv.field_size_limit(MAX_CHARACTERS)  # the limit is global to the process
     try:
         for row in reader:
             rows.append((line, row))

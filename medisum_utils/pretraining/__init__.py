@@ -1,5 +1,5 @@
-"""How the shipped base model is made: copying first, then reading, then language.
+"""Pretrains the shipped base model: first copying, then reading, then language.
 
-Nothing here sees a dialogue together with its note: turning one into the other is what QLoRA must
-teach.
+No training document here contains a dialogue together with its note: QLoRA must teach how to turn
+one into the other.
 """

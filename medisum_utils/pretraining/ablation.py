@@ -1,14 +1,15 @@
-"""What another doubling would buy: the default training with one thing changed, trial by trial.
+"""Ablation: trains the default with one setting changed per trial, and compares the scores.
 
     python -m medisum_utils ablate --base models/medisum-tiny-base --out ablation.json
 
 The adapter is trained on the base's NF4-rounded weights, the same values that 4-bit storage holds
-(`pretraining.nf4`), by a plain loop that needs no 4-bit kernels: many trials fit into one visit to
-a GPU. `python -m medisum_utils.pretraining.ablation` takes the same options and needs no typer.
+(`pretraining.nf4`), by a simple loop that needs no 4-bit kernels, so that many trials fit into one
+GPU session. `python -m medisum_utils.pretraining.ablation` takes the same options and works without
+typer.
 
-Trials choose, so they may not look at a test: each is scored on validation encounters, and with
-several seeds. Its scores are for comparing trials with each other; those of the default run are
-04's.
+Trials serve to choose settings, so they must not use test data: each is scored on validation
+encounters, with several seeds. The scores are for comparing trials with each other; 04 reports
+those of the default run.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ if TYPE_CHECKING:
     from transformers import LlamaForCausalLM
 
 INSTRUCTION = "Summarise the visit as a SOAP note."
-# Draws the encounters that every trial is scored on, whatever its own seed. It is no profile's
-# seed, so that no checkpoint was chosen by these encounters.
+# Draws the encounters on which every trial is scored, whatever its own seed. No profile uses this
+# seed, so no checkpoint was chosen on these encounters.
 VALID_SEED = 2017
 SEEDS = (17, 18, 19)
 WARM_UP_SHARE = 0.05
@@ -53,9 +54,9 @@ IGNORED = -100  # the label of a token that is not supervised, as in `training`
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One training: what is changed of the default, in words, and the settings that follow.
+    """One trial: what it changes in the default, in words, and the resulting settings.
 
-    `full` trains every weight of the exact base instead of an adapter on the rounded one.
+    `full` trains all weights of the exact base instead of an adapter on the rounded base.
     """
 
     change: str
@@ -84,8 +85,8 @@ TRIALS = (
 def run_trial(trial: Trial, base: str, *, n_valid: int, seed: int, device: str) -> dict[str, Any]:
     """Trains one trial and scores it on `n_valid` validation encounters.
 
-    `seed` draws the training encounters, the adapter's first weights and the order of examples; the
-    encounters that are scored are those of `VALID_SEED` for every seed. Returns `seed`, `n_steps`,
+    `seed` draws the training encounters, the adapter's initial weights and the order of examples;
+    the scored encounters always come from `VALID_SEED`. Returns `seed`, `n_steps`,
     `loss` (nats per note token, mean of the last tenth of the steps), `seconds`, `machine`, and
     `scores`: means in 0 to 1.
     """
@@ -94,24 +95,24 @@ def run_trial(trial: Trial, base: str, *, n_valid: int, seed: int, device: str) 
 
     from medisum_utils.runs.machine import device_name
 
-    began = time.monotonic()
+    started = time.monotonic()
     torch.manual_seed(seed)
     renderer = Renderer(AutoTokenizer.from_pretrained(base), INSTRUCTION)
-    plain = list(generate(trial.n_train, seed=seed, split="train"))
-    encounters = with_exchanged_names(plain, trial.exchanged_share, seed=seed)
+    unchanged = list(generate(trial.n_train, seed=seed, split="train"))
+    encounters = with_exchanged_names(unchanged, trial.exchanged_share, seed=seed)
     train = [renderer.example(encounter) for encounter in encounters]
     model = LlamaForCausalLM.from_pretrained(base, dtype=torch.float32).to(device)
     model = _trainable(model, trial)
     losses = _train(model, train, trial, seed)
     if not trial.full:
         model = model.merge_and_unload()
-    scored = list(generate(n_valid, seed=VALID_SEED, split=SPLIT))
-    scores = _scores(model, renderer, scored)
+    valid_encounters = list(generate(n_valid, seed=VALID_SEED, split=SPLIT))
+    scores = _scores(model, renderer, valid_encounters)
     return {
         "seed": seed,
         "n_steps": len(losses),
         "loss": fmean(losses[-max(1, len(losses) // 10) :]),
-        "seconds": round(time.monotonic() - began, 1),
+        "seconds": round(time.monotonic() - started, 1),
         "machine": device_name(),
         "scores": scores,
     }
@@ -142,7 +143,7 @@ def _trainable(model: LlamaForCausalLM, trial: Trial) -> torch.nn.Module:
 def _train(
     model: torch.nn.Module, examples: Sequence[RenderedExample], trial: Trial, seed: int
 ) -> list[float]:
-    """AdamW with a short warm-up and linear decay, one loss a step."""
+    """AdamW with a short warm-up and linear decay; returns one loss per step."""
     import torch
 
     n_steps = round(trial.n_epochs * len(examples)) // trial.batch_size
@@ -172,7 +173,7 @@ def _train(
 def _batches(
     examples: Sequence[RenderedExample], size: int, n_steps: int, seed: int
 ) -> Iterator[list[RenderedExample]]:
-    """`n_steps` batches in random order; each example once before any comes again."""
+    """`n_steps` batches in random order; each example is used once before any is repeated."""
     rng = random.Random(seed)
     waiting: list[RenderedExample] = []
     for _ in range(n_steps):
@@ -189,10 +190,10 @@ def _padded(batch: Sequence[RenderedExample]) -> tuple[torch.Tensor, torch.Tenso
     ids = torch.zeros(len(batch), longest, dtype=torch.long)
     labels = torch.full((len(batch), longest), IGNORED)
     for row, example in enumerate(batch):
-        own = torch.tensor(example.input_ids)
-        ids[row, : len(own)] = own
+        example_ids = torch.tensor(example.input_ids)
+        ids[row, : len(example_ids)] = example_ids
         start = example.n_prompt_tokens
-        labels[row, start : len(own)] = own[start:]
+        labels[row, start : len(example_ids)] = example_ids[start:]
     return ids, labels
 
 
@@ -214,7 +215,7 @@ def _scores(
     facts = score_encounters(encounters, notes)
     return {
         **{name: fmean(rouge[name]) for name in ROUGE_NAMES},
-        **{f"facts_{name}": fmean(getattr(one, name) for one in facts) for name in MEASURES},
+        **{f"facts_{name}": fmean(getattr(score, name) for score in facts) for name in MEASURES},
     }
 
 
@@ -227,11 +228,11 @@ def write_ablation(
     seeds: Sequence[int],
     device: str,
 ) -> Path:
-    """Runs each trial with each seed and rewrites `path` after each, so that a kill loses only one.
+    """Runs each trial with each seed and rewrites `path` after each, so that a kill loses one run.
 
-    A run that the file has already is not repeated.
+    Runs that are already in the file are not repeated.
 
-    Raises: ValueError for a file of another base or other validation encounters.
+    Raises: ValueError for a file with another base or other validation encounters.
     """
     group = group_of(path, base, {"split": SPLIT, "seed": VALID_SEED, "n": n_valid})
     for trial in trials:
@@ -256,7 +257,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     """
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() for part in parts) or len({*map(int, parts)}) != len(parts):
-        raise ValueError(f"expected different seeds parted by commas, got {text!r}")
+        raise ValueError(f"expected different seeds separated by commas, got {text!r}")
     return tuple(map(int, parts))
 
 
@@ -266,8 +267,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     parser = argparse.ArgumentParser(prog="python -m medisum_utils.pretraining.ablation")
     parser.add_argument("--base", required=True, help="folder of the base model")
-    parser.add_argument("--out", required=True, type=Path, help="JSON file to write, or to go on")
-    parser.add_argument("--seeds", default=",".join(map(str, SEEDS)), help="parted by commas")
+    parser.add_argument("--out", required=True, type=Path, help="JSON file to write or to resume")
+    parser.add_argument("--seeds", default=",".join(map(str, SEEDS)), help="separated by commas")
     parser.add_argument("--n", type=int, default=100, help="validation encounters")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     given = parser.parse_args(arguments)

@@ -1,4 +1,4 @@
-"""The command `ablate`: the default training with one thing changed at a time."""
+"""The command `ablate`: trains the default with one setting changed at a time."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ import typer
 
 def ablate_command(
     base: Annotated[str, typer.Option(help="folder of the base model")],
-    out: Annotated[Path, typer.Option(help="JSON file to write, or to go on")],
-    seeds: Annotated[str, typer.Option(help="of data and training, parted by commas")] = "17,18,19",
+    out: Annotated[Path, typer.Option(help="JSON file to write or to resume")],
+    seeds: Annotated[
+        str, typer.Option(help="seeds of data and training, separated by commas")
+    ] = "17,18,19",
     n: Annotated[int, typer.Option(min=2, help="validation encounters")] = 100,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
 ) -> None:
-    """Train the default with one thing changed at a time, and score each trial on validation.
+    """Train the default with one setting changed at a time; score each trial on validation data.
 
-    A run that OUT has already is not repeated: the same command goes on after a kill.
+    Runs that are already in OUT are not repeated: the same command resumes after a kill.
     """
     from medisum_utils.modelling.model import pick_device
     from medisum_utils.pretraining.ablation import TRIALS, parse_seeds, write_ablation

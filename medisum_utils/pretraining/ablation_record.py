@@ -1,7 +1,7 @@
-"""The file of trials beside a base: its form, how it is read, and the table that 00 shows.
+"""The file of trials next to a base model: its format, reading it, and the table in 00.
 
-`ablation_schema.json` says the form in full. Trials are scored on validation encounters only, each
-with several seeds; a file of the form before, whose trials were scored on the tests, is refused.
+`ablation_schema.json` specifies the format. Trials are scored on validation encounters only, with
+several seeds each; files of the previous format, whose trials were scored on tests, are refused.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from medisum_utils.runs import sha256_file, shown_path, write_json
 if TYPE_CHECKING:
     import pandas
 
-ABLATION = "ablation.json"  # beside the base that it was run on
+ABLATION = "ablation.json"  # next to the base that the trials used
 SCHEMA_FILE = Path(__file__).with_name("ablation_schema.json")
-FORM = 2  # 1 had no number: one seed a trial, and scores of test splits
+FORM = 2  # form 1 had no number, one seed per trial, and scores on test splits
 SPLIT = "valid"
 WEIGHTS = "model.safetensors"  # of the base
 SHOWN = {"facts_f1": "fact F1", "rouge1": "ROUGE-1"}
@@ -27,9 +27,9 @@ AGAIN = "run `python -m medisum_utils ablate` on this base anew and put its file
 
 
 def read_ablation(path: Path) -> list[dict[str, Any]]:
-    """The groups of trials in a file; those of one group share base and validation encounters.
+    """The groups of trials in a file; trials of one group share base and validation encounters.
 
-    Raises: ValueError for a file of another form, or one with scores of another split.
+    Raises: ValueError for a file in another form or with scores on another split.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -37,7 +37,7 @@ def read_ablation(path: Path) -> list[dict[str, Any]]:
         raise ValueError(f"{path.name}: expected JSON, got {type(error).__name__}") from None
     form = content.get("form", 1) if isinstance(content, dict) else None
     if form != FORM:
-        why = " (its trials were scored on test splits, which they may not look at)"
+        why = " (its trials were scored on test splits, which trials must not use)"
         raise ValueError(
             f"{path.name}: expected trials in form {FORM}, scored on {SPLIT} with several seeds, "
             f"got form {form}{why if form == 1 else ''}; {AGAIN}"
@@ -50,9 +50,9 @@ def read_ablation(path: Path) -> list[dict[str, Any]]:
 
 
 def group_of(path: Path, base: str, validation: Mapping[str, Any]) -> dict[str, Any]:
-    """The group that a file holds, to add runs to; one without trials where there is no file.
+    """The group in a file, to add runs to; an empty group if there is no file.
 
-    Raises: ValueError for a file that holds more, or trials of another base or other encounters.
+    Raises: ValueError for a file with several groups, another base or other encounters.
     """
     group = {
         "title": shown_path(base),
@@ -74,13 +74,13 @@ def group_of(path: Path, base: str, validation: Mapping[str, Any]) -> dict[str, 
 
 
 def has_run(group: Mapping[str, Any], settings: Mapping[str, Any], seed: int) -> bool:
-    """Whether a group has the trial of these settings with this seed."""
+    """Whether a group has a run of these settings with this seed."""
     trial = _trial(group, settings)
     return trial is not None and seed in [run["seed"] for run in trial["runs"]]
 
 
 def add_run(group: dict[str, Any], settings: Mapping[str, Any], run: dict[str, Any]) -> None:
-    """Adds a run to the trial of these settings, as the last one of a new trial if need be."""
+    """Adds a run to the trial with these settings, which is created if needed."""
     trial = _trial(group, settings)
     if trial is None:
         group["trials"].append({**settings, "runs": [run]})
@@ -96,12 +96,12 @@ def _trial(group: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, A
 
 
 def write_groups(path: Path, groups: Sequence[Mapping[str, Any]]) -> Path:
-    """Writes a file that `read_ablation` reads, whole or not at all."""
+    """Writes a file that `read_ablation` reads, atomically."""
     return write_json(path, {"form": FORM, "groups": groups})
 
 
 def ablation_table(group: Mapping[str, Any]) -> pandas.DataFrame:
-    """One row a trial: its settings, fact F1 and ROUGE-1 as mean, lowest and highest of its seeds.
+    """One row per trial: settings, fact F1 and ROUGE-1 as mean, lowest and highest of its seeds.
 
     Cells are HTML. Scores are fractions of 1, on the group's validation encounters.
     """
@@ -128,9 +128,9 @@ def ablation_table(group: Mapping[str, Any]) -> pandas.DataFrame:
 
 
 def over_seeds(values: Sequence[float]) -> dict[str, float | None]:
-    """Mean, lowest and highest of the seeds; of one seed there is no spread.
+    """Mean, lowest and highest over the seeds; low and high are None for a single seed.
 
-    Raises: ValueError for no values.
+    Raises: ValueError for an empty list.
     """
     if not values:
         raise ValueError("expected the score of at least one seed, got none")
@@ -141,7 +141,7 @@ def over_seeds(values: Sequence[float]) -> dict[str, float | None]:
 
 
 def described(group: Mapping[str, Any]) -> str:
-    """What a group's scores are of, in a sentence or two of Markdown."""
+    """A description of a group's scores, in Markdown."""
     validation = group["validation"]
     seeds = sorted({run["seed"] for trial in group["trials"] for run in trial["runs"]})
     machines = sorted({run["machine"] for trial in group["trials"] for run in trial["runs"]})

@@ -1,4 +1,4 @@
-"""The base model's shape: Llama-3's architecture, small; and what updates it."""
+"""The base model, a small Llama-3 architecture, and its optimizers."""
 
 from __future__ import annotations
 
@@ -37,22 +37,23 @@ def build_model(recipe: Recipe) -> LlamaForCausalLM:
 
 
 def load_start(folder: Path, recipe: Recipe, prepared: Prepared) -> LlamaForCausalLM:
-    """A finished model in fp32, to train on.
+    """A finished model in fp32, to continue training.
 
-    Raises: ValueError where its weights have not the shapes of the recipe's, or its tokenizer is
-    not the prepared one.
+    Raises: ValueError if its shapes differ from the recipe's or its tokenizer from the prepared
+    one.
     """
-    own = AutoTokenizer.from_pretrained(folder).get_vocab()
-    if own != prepared.tokenizer.get_vocab():
+    vocabulary = AutoTokenizer.from_pretrained(folder).get_vocab()
+    if vocabulary != prepared.tokenizer.get_vocab():
         raise ValueError(f"{folder} has another vocabulary than the prepared tokenizer")
     expected = build_model(recipe)
     model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
     shapes = [
-        {name: weight.shape for name, weight in one.named_parameters()} for one in (expected, model)
+        {name: weight.shape for name, weight in either.named_parameters()}
+        for either in (expected, model)
     ]
     heads = [
-        (one.config.num_attention_heads, one.config.num_key_value_heads)
-        for one in (expected, model)
+        (either.config.num_attention_heads, either.config.num_key_value_heads)
+        for either in (expected, model)
     ]
     if shapes[0] != shapes[1] or heads[0] != heads[1]:
         raise ValueError(f"{folder} holds a model of another shape than the recipe's")
@@ -63,13 +64,13 @@ def build_optimizers(model: LlamaForCausalLM, recipe: Recipe) -> list[torch.opti
     """Muon for the matrices of the blocks, AdamW for embeddings (without decay) and norms.
 
     Muon's updates are scaled to AdamW's size. With it the copy stages took 13.9 million tokens;
-    with AdamW alone, at half the rate, 27.6. Each group keeps its own full rate as `initial_lr`.
+    with AdamW alone, at half the rate, 27.6. Each group keeps its full rate as `initial_lr`.
 
     Source: Jordan 2024, kellerjordan.github.io/posts/muon; Liu et al. 2025, arXiv:2502.16982.
     """
     inner = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
-    known = {id(p) for p in inner}
-    outer = [p for p in model.parameters() if id(p) not in known]
+    inner_ids = {id(p) for p in inner}
+    outer = [p for p in model.parameters() if id(p) not in inner_ids]
     muon = torch.optim.Muon(
         inner,
         lr=recipe.learning_rate,

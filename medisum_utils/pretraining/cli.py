@@ -1,4 +1,4 @@
-"""The command `pretrain`: makes a base model by a recipe."""
+"""The command `pretrain`: makes a base model from a recipe."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ import typer
 
 def pretrain_command(
     recipe: Annotated[str, typer.Option(help="a name from pretraining/recipes.yaml")],
-    out: Annotated[Path, typer.Option(help="the run's folder; the model is in its folder model")],
+    out: Annotated[
+        Path, typer.Option(help="the run's folder; the model is in its subfolder model")
+    ],
     prepared: Annotated[
         bool,
         typer.Option(
             "--prepared",
-            help="take texts and tokenizer from OUT/prepared as an earlier call left them",
+            help="use the texts and tokenizer that an earlier call left in OUT/prepared",
         ),
     ] = False,
     start: Annotated[
-        Path | None, typer.Option(help="folder of a finished model to go on from")
+        Path | None, typer.Option(help="folder of a finished model to continue from")
     ] = None,
     workers: Annotated[
         int | None, typer.Option(min=0, help="processes that make documents [default: cores - 2]")
@@ -30,9 +32,9 @@ def pretrain_command(
 ) -> None:
     """Pretrain a base model; the same command resumes a run that was killed.
 
-    Texts come from the corpora (see data/README.md) and the tokenizer is trained on them, or is
-    that of the model that --start names; unless --prepared says that both lie there already, as on
-    a machine without the corpora.
+    Texts come from the corpora (see data/README.md). The tokenizer is trained on them or
+    taken from the model of --start. With --prepared, for machines without the corpora, both are
+    already in place.
     """
     from medisum_utils.pretraining.loop import Pretraining
     from medisum_utils.pretraining.prepare import load_prepared, prepare

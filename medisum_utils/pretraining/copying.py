@@ -1,7 +1,7 @@
-"""Copy tasks on bare tokens: repeat a span of the prefix, given its first token.
+"""Copy tasks on random tokens: repeat a span of the prefix, given its first token.
 
-Started very short and with few symbols, and grown step by step; from long sequences the ability
-does not appear in any budget that a small machine has.
+They start short, with few symbols, and grow step by step; on long sequences from the start, copying
+is not learned within the budget of a small machine.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ def copy_batch(
     """Draws rows of random symbols, each followed by spans of itself.
 
     `symbols`: 1-D tensor of token ids, of which the first `n_symbols` are drawn, without
-    repetition where a row can, so that the first token of a span tells which span is meant.
+    repetition where a row can, so that the first token of a span identifies it.
     `generator` lives on the device of `symbols`.
     Returns ids (n_rows, length) and a mask of the same shape, True on tokens that the prefix
     determines: every span's tokens after its first.
-    Raises: ValueError where the length is under 8.
+    Raises: ValueError for a length below 8.
     """
     if length < 8:
         raise ValueError(f"expected a length of at least 8, got {length}")

@@ -1,7 +1,7 @@
 """Blocks of training rows: documents of several kinds, tokenized and packed.
 
-A block is made from its number alone, so a run that resumes goes on with the very next block, and
-any number of workers gives the same stream.
+A block depends only on its number, so a resumed run continues with the next block, and any number
+of workers produces the same stream.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from medisum_utils.synthesis.rewording import Rewording
 
 # Weights are stored as bytes; 100 is a full weight.
 FULL = 100
-# Shares of words that a reworded dialogue's phrasings may lose or have replaced.
+# Shares of words that are dropped or replaced in the phrasings of a reworded dialogue.
 REWORDED_WORDS = (0.0, 0.1, 0.2)
-# How often each kind of real text is read. Dialogues and notes are few: read more often, they would
-# be known by heart, and fine-tuning on the same encounters would take that for reading.
+# How often each kind of real text is used. There are few dialogues and notes: used more often, they
+# would be memorised, and fine-tuning on the same encounters would reward memory instead of reading.
 TEXT_SHARES = {"dialogues": 0.03, "notes": 0.03, "answers": 0.94}
-# Loss weights of the dialogues themselves; random names cannot be foreseen.
+# Loss weights of the dialogues themselves; random names cannot be predicted.
 DIALOGUE_WEIGHTS = {"casebook": 0.15, "blended": 0.1, "invented": reading.INVENTED_WEIGHT}
 LINE_START, LINE_START_WEIGHT = 3, 2 * FULL  # tokens after a line break in an answer
 PLAIN_RUN = re.compile(r"(?<![^ ])[a-z]+(?: [a-z]+){5}(?![^ ,.;])")
@@ -59,7 +59,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Chances:
-    """The share of dialogues that is worded anew, and of their phrasings that keep a frame.
+    """Probabilities that a dialogue is reworded and that a phrasing comes from a frame.
 
     See `Rewording` for the second.
     """
@@ -72,7 +72,7 @@ NEVER = Chances()
 
 
 class Documents:
-    """Makes blocks of a mixture: `mixture` maps kinds of `KINDS` to shares of documents."""
+    """Makes blocks of documents; `mixture` maps kinds of `KINDS` to their shares."""
 
     def __init__(
         self,
@@ -131,11 +131,13 @@ class Documents:
                     number, seed=self.seed, split="train", sampler=sampler, rewording=rewording
                 )
             except GrammarClash:
-                continue  # random words can spell a piece of the grammar; draw others
+                continue  # random words can clash with the note's grammar; draw again
 
     def _text(self, rng: random.Random, names: Sequence[str]) -> str:
-        found = [name for name in names if self.texts.get(name)]
-        return rng.choice(self.texts[rng.choices(found, [TEXT_SHARES[n] for n in found])[0]])
+        available = [name for name in names if self.texts.get(name)]
+        return rng.choice(
+            self.texts[rng.choices(available, [TEXT_SHARES[n] for n in available])[0]]
+        )
 
     def _passage(self, rng: random.Random) -> str:
         words = self._text(rng, tuple(TEXT_SHARES)).split(" ")
@@ -147,7 +149,7 @@ class Documents:
         """Makes block `number`.
 
         A row is filled with documents until one does not fit. That one begins the next row; the
-        rest of this one is filled with short documents, and its end with running text.
+        remaining space is filled with short documents, then with running text.
         """
         rng = random.Random(f"{self.seed}/{self.length}/{number}")
         rows: list[list[Encoded]] = []
@@ -175,27 +177,27 @@ class Documents:
     ) -> Encoded:
         """Adds documents to a row until one does not fit, and returns that one."""
         while True:
-            made = self._draw(rng, mixture)
-            if len(made[0]) > self._room(row):
-                return made
-            row.append(made)
+            document = self._draw(rng, mixture)
+            if len(document[0]) > self._room(row):
+                return document
+            row.append(document)
 
     def _encode(self, pieces: list[Piece]) -> Encoded:
         ids, weights, spans = [self.tokenizer.bos_token_id], [0], [0]
-        before = ""
+        previous = ""
         for number, (text, weight) in enumerate(pieces, start=1):
             tokens = self.encoder.encode(text)
-            is_answer = before.endswith((reading.ANSWER, reading.ASSISTANT))
+            is_answer = previous.endswith((reading.ANSWER, reading.ASSISTANT))
             ids += tokens
             weights += (
                 self._answer_weights(tokens) if is_answer else [round(weight * FULL)] * len(tokens)
             )
             spans += [number if is_answer else 0] * len(tokens)
-            before = text
+            previous = text
         return [*ids, self.tokenizer.eos_token_id], [*weights, FULL // 10], [*spans, 0]
 
     def _answer_weights(self, tokens: Sequence[int]) -> list[int]:
-        """Full weights, and more where a line begins: there it is decided what comes next."""
+        """Full weights, and more at the start of a line, which decides its topic."""
         weights, since_break = [], LINE_START
         for token in tokens:
             weights.append(LINE_START_WEIGHT if since_break < LINE_START else FULL)
@@ -231,7 +233,7 @@ def _cut(encoded: Encoded, n: int) -> Encoded:
 
 
 def common_words(texts: Iterable[str], n: int = 20_000) -> list[str]:
-    """Plain lower-case words of the texts, to mix with made-up ones."""
+    """Plain lower-case words of the texts, to mix with made-up words."""
     words = set()
     for text in texts:
         words.update(w for w in text.split() if w.isascii() and w.isalpha() and w.islower())
@@ -241,10 +243,10 @@ def common_words(texts: Iterable[str], n: int = 20_000) -> list[str]:
 
 
 def plain_runs(texts: Iterable[str], n: int = 40_000) -> list[str]:
-    """Stretches of six plain lower-case words, with nothing between them, from the texts."""
-    found: list[str] = []
+    """Runs of six plain lower-case words, separated by single spaces, from the texts."""
+    runs: list[str] = []
     for text in texts:
-        found += PLAIN_RUN.findall(text)
-        if len(found) >= n:
+        runs += PLAIN_RUN.findall(text)
+        if len(runs) >= n:
             break
-    return found[:n]
+    return runs[:n]

@@ -1,8 +1,8 @@
-"""Forms: several topics of a dialogue asked at once, to be answered in order or left out.
+"""Forms: ask for several topics of a dialogue at once, answered in order or left out.
 
-Reading one fact on request is not enough to write anything: a writer must also know what was talked
-about at all, and pass over the rest in silence. A form asks for topics in a random order, some of
-which nobody mentioned; those get no line. Its wording, order and layout are not those of a note.
+Reading one fact on request is not enough to write a note: a writer must also recognise which topics
+came up and leave out the others. A form asks for topics in random order; those that nobody
+mentioned get no line. Its wording, order and layout differ from a note's.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from medisum_utils.encounter import Encounter, Fact
 
 QA = tuple[str, str]
 
-# Names of the topics, several for each kind, so that none is learnt by heart.
+# Several names for each topic, so that none is memorised.
 TOPICS = {
     "age": ("age", "years of age", "how old"),
     "sex": ("sex", "who it is", "man or woman"),
@@ -60,12 +60,12 @@ TOPIC_ASKS = (
     "Name the topics that were talked about.",
     "Pick out what the talk has.",
 )
-# What a fact's text says of its own topic already.
+# The words in a fact's text that name its topic.
 LEADS = ("onset ", "severity ", "quality ", "worse with ", "better with ")
 
 
 def items_by_kind(encounter: Encounter) -> dict[str, list[str]]:
-    """For each kind of `TOPICS` its items in record order, a medicine with dose and frequency."""
+    """The items of each kind in record order; a medicine includes its dose and frequency."""
     items: dict[str, list[str]] = defaultdict(list)
     for fact, dose, rest in with_doses(encounter.facts):
         items[fact.kind].append(" ".join(part for part in (bare(fact), dose, rest) if part))
@@ -73,16 +73,16 @@ def items_by_kind(encounter: Encounter) -> dict[str, list[str]]:
 
 
 def with_doses(facts: Sequence[Fact]) -> list[tuple[Fact, str, str]]:
-    """Each fact with the dose and frequency that belong to it; they stand right behind it."""
-    found: list[tuple[Fact, str, str]] = []
+    """Each fact with its dose and frequency, which directly follow it in the record."""
+    with_dose: list[tuple[Fact, str, str]] = []
     for fact in facts:
         if fact.kind == "dose":
-            found[-1] = (found[-1][0], fact.value, "")
+            with_dose[-1] = (with_dose[-1][0], fact.value, "")
         elif fact.kind == "frequency":
-            found[-1] = (*found[-1][:2], fact.value)
+            with_dose[-1] = (*with_dose[-1][:2], fact.value)
         else:
-            found.append((fact, "", ""))
-    return found
+            with_dose.append((fact, "", ""))
+    return with_dose
 
 
 def bare(fact: Fact) -> str:
@@ -99,24 +99,27 @@ def form(rng: random.Random, encounter: Encounter) -> QA:
     kinds = rng.sample(list(TOPICS), rng.randint(6, len(TOPICS)))
     names = {kind: rng.choice(TOPICS[kind]) for kind in kinds}
     lines = [f"{names[kind]} = {'; '.join(items[kind])}" for kind in kinds if items[kind]]
-    asked = f"{rng.choice(ASKS)} {' | '.join(names.values())}"
-    return asked, "\n".join(lines) or "nothing"
+    question = f"{rng.choice(ASKS)} {' | '.join(names.values())}"
+    return question, "\n".join(lines) or "nothing"
 
 
 def topics(rng: random.Random, encounter: Encounter) -> QA:
-    """Which of some topics came up, in the order asked: a form without its content."""
+    """Which of some topics came up, in the order asked: a form without content."""
     present = {fact.kind for fact in encounter.facts}
     kinds = rng.sample(list(TOPICS), rng.randint(10, len(TOPICS)))
     names = {kind: rng.choice(TOPICS[kind]) for kind in kinds}
-    asked = f"{rng.choice(TOPIC_ASKS)} {' | '.join(names.values())}"
-    return asked, "; ".join(names[kind] for kind in kinds if kind in present) or "nothing"
+    question = f"{rng.choice(TOPIC_ASKS)} {' | '.join(names.values())}"
+    return question, "; ".join(names[kind] for kind in kinds if kind in present) or "nothing"
 
 
 def presence(rng: random.Random, encounter: Encounter, n: int = 4) -> list[QA]:
-    """Whether a topic has anything to it, asked of `n` topics, about half of them absent."""
+    """Yes-or-no questions whether a topic came up, for `n` topics, about half of them absent."""
     present = {fact.kind for fact in encounter.facts}
-    there, missing = [k for k in TOPICS if k in present], [k for k in TOPICS if k not in present]
-    drawn = rng.sample(there, min(len(there), n // 2)) + rng.sample(
+    mentioned, missing = (
+        [k for k in TOPICS if k in present],
+        [k for k in TOPICS if k not in present],
+    )
+    drawn = rng.sample(mentioned, min(len(mentioned), n // 2)) + rng.sample(
         missing, min(len(missing), n - n // 2)
     )
     ask = ("Anything on {x}?", "Does the talk tell of {x}?", "Is {x} known from this?")

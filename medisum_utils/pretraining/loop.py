@@ -1,9 +1,9 @@
-"""The pretraining loop: stage after stage, gated, resumable.
+"""The pretraining loop: a sequence of gated stages that can be resumed.
 
-Run with `python -m medisum_utils pretrain --recipe NAME --out DIR [--prepared]`; a run that was
-killed goes on from its last checkpoint when the same command is given again. What is trained on
-follows from step numbers alone, so a resumed run reads exactly what an uninterrupted one reads; on
-a CPU with the same number of threads its losses and weights are the same too.
+Run with `python -m medisum_utils pretrain --recipe NAME --out DIR [--prepared]`; the same command
+resumes a killed run from its last checkpoint. The training data depend on step numbers only, so a
+resumed run reads exactly what an uninterrupted one reads; on a CPU with the same number of threads,
+its losses and weights are equal too.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ COMPILE_FROM_TOKENS = 1024  # row length
 
 
 class Pretraining:
-    """One run in one folder: `state.pt` (to resume), the log (one line a probe), `model`.
+    """One run in one folder: `state.pt` (to resume), the log (one line per probe), `model`.
 
-    `start` is the folder of a finished model to go on from, None for random weights.
+    `start` is the folder of a finished model to continue from, None for random weights.
 
-    Raises: ValueError for a folder that holds a run of another recipe or of other texts, or for a
-    start of another shape or vocabulary.
+    Raises: ValueError for a folder with a run of another recipe or on other texts, or a start with
+    another shape or vocabulary.
     """
 
     def __init__(
@@ -63,11 +63,11 @@ class Pretraining:
         self.start = start
         self.model = build_model(recipe) if start is None else load_start(start, recipe, prepared)
         self.model.to(self.device)
-        # One compilation per shape pays only for the long stages.
+        # Compiling once per shape pays off only in the long stages.
         self.compiled_loss = torch.compile(weighted_loss, dynamic=False) if compile else None
         self.optimizers = build_optimizers(self.model, recipe)
         self.probe_blocks: dict[tuple[int, str], Block] = {}
-        # In a fixed random order, so that the few symbols of the first stages are of all kinds.
+        # A fixed random order, so that the few symbols of the first stages are of all kinds.
         order = torch.randperm(
             recipe.n_vocabulary - len(CONTROL_TOKENS),
             generator=torch.Generator().manual_seed(recipe.seed),
@@ -79,7 +79,7 @@ class Pretraining:
             self._resume()
 
     def train(self) -> None:
-        """Runs every stage that is left, then saves the model in bf16.
+        """Runs the remaining stages, then saves the model in bf16.
 
         Raises: RuntimeError for a non-finite loss or a gate that was not reached.
         """
@@ -125,20 +125,20 @@ class Pretraining:
         generator = torch.Generator(self.device)
         while True:
             generator.manual_seed(self.recipe.seed * 1_000_003 + self.progress.step)
-            parts = []
+            batch_parts = []
             if n_copy:
                 ids, mask = copy_batch(
                     n_copy, stage.length, stage.n_symbols, self.symbols, generator
                 )
                 pad = (0, stage.length - ids.shape[1])
-                ids, mask = (torch.nn.functional.pad(x, pad) for x in (ids, mask))
-                parts.append((ids, mask.float()))
+                ids, mask = (torch.nn.functional.pad(tensor, pad) for tensor in (ids, mask))
+                batch_parts.append((ids, mask.float()))
             if blocks:
                 block = next(blocks)
                 ids = torch.as_tensor(block.ids).to(self.device, non_blocking=True).long()
                 weights = torch.as_tensor(block.weights).to(self.device, non_blocking=True)
-                parts.append((ids, weights.float() / FULL))
-            yield tuple(torch.cat(part) for part in zip(*parts, strict=True))
+                batch_parts.append((ids, weights.float() / FULL))
+            yield tuple(torch.cat(part) for part in zip(*batch_parts, strict=True))
 
     def _documents(
         self, stage: Stage, n_rows: int, mixture: dict[str, float] | None = None
@@ -167,7 +167,7 @@ class Pretraining:
         )
 
     def _run_stage(self, stage: Stage) -> bool:
-        """Trains one stage to its end; True if its gate was reached, or it has none."""
+        """Trains one stage to its end; True if its gate was reached or it has none."""
         progress = self.progress
         checkpointed = time.monotonic()
         for ids, weights in self._batches(stage):
@@ -176,7 +176,7 @@ class Pretraining:
             done = progress.stage_tokens >= stage.n_tokens
             if done or probe_due(stage, progress.stage_tokens, ids.numel()):
                 passed = self._probe(stage)
-                # A pure copy stage is over once it is learnt; the others read all their tokens.
+                # A pure copy stage ends once it is learned; other stages use all their tokens.
                 if done or (passed and stage.copy_share == 1.0):
                     return passed
             if time.monotonic() - checkpointed > CHECKPOINT_EVERY_S:
@@ -198,7 +198,7 @@ class Pretraining:
 
     def _step(self, ids: torch.Tensor, weights: torch.Tensor, *, nf4: bool) -> torch.Tensor:
         share = learning_rate(self.recipe, self.progress) / self.recipe.learning_rate
-        for group in (group for one in self.optimizers for group in one.param_groups):
+        for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
             group["lr"] = share * group["initial_lr"]
         self.model.zero_grad(set_to_none=True)
         compiled = self.compiled_loss if ids.shape[1] >= COMPILE_FROM_TOKENS else None
@@ -219,7 +219,7 @@ class Pretraining:
         return torch.autocast(self.device, torch.bfloat16)
 
     def _probe(self, stage: Stage) -> bool:
-        """Measures, logs, and says whether the stage's gate is reached."""
+        """Measures and logs the scores; returns whether the stage's gate is reached."""
         loss = float(torch.stack(self.losses).mean())
         self.losses = []
         if not math.isfinite(loss):
@@ -247,7 +247,7 @@ class Pretraining:
         return not stage.gate or (scores[stage.gate] or 0.0) >= stage.threshold
 
     def _probe_block(self, stage: Stage, kind: str) -> Block:
-        """The same block each time, for a curve that moves only with the model."""
+        """The same block each time, so that scores change only with the model."""
         key = (stage.length, kind)
         if key not in self.probe_blocks:
             n_rows = max(8, 16_384 // stage.length)
@@ -294,9 +294,9 @@ class Pretraining:
 def weighted_loss(
     model: LlamaForCausalLM, ids: torch.Tensor, weights: torch.Tensor
 ) -> torch.Tensor:
-    """Mean negative log-likelihood of the next tokens, each by its weight; both (rows, length).
+    """Weighted mean negative log-likelihood of the next tokens; `ids`, `weights`: (rows, length).
 
-    Under autocast the residual stream, which it leaves in fp32, is of its type too: half the bytes.
+    Under autocast the residual stream, normally fp32, uses the autocast type: half the memory.
     """
     embedded = model.get_input_embeddings()(ids)
     if torch.is_autocast_enabled(ids.device.type):
@@ -305,5 +305,5 @@ def weighted_loss(
     nll = torch.nn.functional.cross_entropy(
         logits[:, :-1].flatten(0, 1).float(), ids[:, 1:].flatten(), reduction="none"
     )
-    wanted = weights[:, 1:].flatten()
-    return (nll * wanted).sum() / wanted.sum().clamp(min=1.0)
+    next_weights = weights[:, 1:].flatten()
+    return (nll * next_weights).sum() / next_weights.sum().clamp(min=1.0)

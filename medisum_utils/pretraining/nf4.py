@@ -1,7 +1,7 @@
-"""NF4 rounding during training, so that quantising the finished base costs it nothing.
+"""NF4 rounding during training, so that the finished base loses nothing when quantised.
 
-A small model feels four-bit weights more than a large one. In the last stage each step therefore
-runs on rounded weights and updates the exact ones (a straight-through estimate).
+Four-bit weights harm a small model more than a large one. Therefore each step of the last stage
+uses rounded weights and updates the exact ones (straight-through estimator).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import torch
 
-BLOCK = 64  # weights that share one scale, bitsandbytes' default
+BLOCK = 64  # weights per scale, bitsandbytes' default
 # Source: appendix E of QLoRA, arXiv:2305.14314.
 LEVELS = (
     -1.0,
@@ -34,7 +34,7 @@ LEVELS = (
 
 
 def round_nf4(weight: torch.Tensor) -> torch.Tensor:
-    """The weight as NF4 stores it, scales in full precision; any shape, a multiple of 64 long."""
+    """The weight as NF4 stores it, with scales in full precision; its size is a multiple of 64."""
     levels = torch.tensor(LEVELS, device=weight.device, dtype=weight.dtype)
     blocks = weight.reshape(-1, BLOCK)
     scale = blocks.abs().amax(dim=1, keepdim=True).clamp(min=1e-12)
@@ -43,7 +43,7 @@ def round_nf4(weight: torch.Tensor) -> torch.Tensor:
 
 
 def quantised_weights(model: torch.nn.Module) -> list[torch.Tensor]:
-    """The matrices that QLoRA quantises: every linear layer but the head."""
+    """The matrices that QLoRA quantises: all linear layers except the head."""
     return [
         module.weight
         for name, module in model.named_modules()
@@ -53,12 +53,12 @@ def quantised_weights(model: torch.nn.Module) -> list[torch.Tensor]:
 
 @contextmanager
 def rounded(model: torch.nn.Module, *, enabled: bool = True) -> Iterator[None]:
-    """Runs its body on NF4-rounded weights and puts the exact ones back afterwards."""
+    """Runs its body with NF4-rounded weights and restores the exact ones afterwards."""
     if not enabled:
         yield
         return
     weights = quantised_weights(model)
-    sizes = [weight.numel() for weight in weights]  # multiples of a block, so that none is torn
+    sizes = [weight.numel() for weight in weights]  # multiples of BLOCK
     with torch.no_grad():
         exact = torch.cat([weight.flatten() for weight in weights])
         _assign(weights, round_nf4(exact).split(sizes))

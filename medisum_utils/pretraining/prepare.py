@@ -1,4 +1,4 @@
-"""What a pretraining run starts from: the real texts that it may read, and a tokenizer."""
+"""Prepares a pretraining run: the real texts that it may use, and a tokenizer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ N_TOKENIZER_ANSWERS = 4000
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """Texts by their kinds (`TEXT_SHARES`), the tokenizer, and counts and hash of the texts."""
+    """Texts by kind (`TEXT_SHARES`), the tokenizer, and the counts and hash of the texts."""
 
     texts: dict[str, list[str]]
     tokenizer: PreTrainedTokenizerFast
@@ -34,27 +34,29 @@ class Prepared:
 def prepare(out: Path, recipe: Recipe, start: Path | None = None) -> None:
     """Writes the texts and the tokenizer to `out`.
 
-    The tokenizer is that of the model in `start`, or is trained on a part of the texts.
+    The tokenizer comes from the model in `start`, or is trained on part of the texts.
 
-    Raises: see `corpora_fetch`, where a corpus is missing or differs.
+    Raises: see `corpora_fetch` for a corpus that is missing or differs.
     """
     texts, corpus = real_texts()
     if start is not None:
         write_prepared(out, Prepared(texts, AutoTokenizer.from_pretrained(start), corpus))
         return
     encounters = list(generate(N_TOKENIZER_ENCOUNTERS, seed=recipe.seed, split="train"))
-    read = [e.dialogue_text for e in encounters] + [e.note_text for e in encounters]
-    read += texts["dialogues"] + texts["notes"]
-    read += random.Random(recipe.seed).sample(texts["answers"], N_TOKENIZER_ANSWERS)
-    write_prepared(out, Prepared(texts, train_tokenizer(read, recipe.n_vocabulary), corpus))
+    tokenizer_texts = [e.dialogue_text for e in encounters] + [e.note_text for e in encounters]
+    tokenizer_texts += texts["dialogues"] + texts["notes"]
+    tokenizer_texts += random.Random(recipe.seed).sample(texts["answers"], N_TOKENIZER_ANSWERS)
+    write_prepared(
+        out, Prepared(texts, train_tokenizer(tokenizer_texts, recipe.n_vocabulary), corpus)
+    )
 
 
 def real_texts() -> tuple[dict[str, list[str]], dict[str, Any]]:
-    """The real texts by what they are, and their counts and hash.
+    """The real texts by kind, and their counts and hash.
 
-    Dialogues and notes are separate texts, of training splits only; see `corpora`.
+    Dialogues and notes are separate texts, from training splits only; see `corpora`.
     """
-    # Imported here: a machine that only trains has neither the corpora nor what fetches them.
+    # Imported here: a machine that only trains has neither the corpora nor the code to fetch them.
     from medisum_utils.data.corpora import (
         iter_medquad_answers,
         iter_training_dialogues,
@@ -79,7 +81,7 @@ def real_texts() -> tuple[dict[str, list[str]], dict[str, Any]]:
 
 
 def write_prepared(out: Path, prepared: Prepared) -> None:
-    """Writes what `load_prepared` reads, the texts last."""
+    """Writes the files that `load_prepared` reads, texts last."""
     out.mkdir(parents=True, exist_ok=True)
     prepared.tokenizer.save_pretrained(out / TOKENIZER)
     (out / CORPUS).write_text(json.dumps(prepared.corpus, indent=2), encoding="utf-8")
@@ -88,9 +90,9 @@ def write_prepared(out: Path, prepared: Prepared) -> None:
 
 
 def load_prepared(out: Path) -> Prepared:
-    """Reads what `prepare` wrote.
+    """Reads the files that `prepare` wrote.
 
-    Raises: FileNotFoundError where it has not run.
+    Raises: FileNotFoundError if `prepare` has not run.
     """
     for name in (TEXTS, CORPUS, TOKENIZER):
         if not (out / name).exists():

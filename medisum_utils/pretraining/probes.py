@@ -1,4 +1,4 @@
-"""Can the model look back and copy? Whole spans asked for, right or not, on names never trained."""
+"""Probes whether the model looks back and copies: exact answers, on names not in training."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import torch
 from medisum_utils.pretraining.copying import copy_batch
 from medisum_utils.pretraining.documents import Block
 
-# Probe blocks are numbered from here, where no training run arrives; every name in them is drawn
-# anew, so that none was seen in training.
+# Probe blocks are numbered from here; training runs never reach these numbers. All their names are
+# drawn anew, so none was seen in training.
 FIRST_PROBE_BLOCK = 2**30
 
 
 def span_exact(predicted: torch.Tensor, ids: torch.Tensor, spans: torch.Tensor) -> float:
-    """Share of answers whose every token is predicted; all three are (rows, length).
+    """Share of answers with every token predicted; all arguments: (rows, length).
 
-    A span that is right token by token under teacher forcing is also what greedy decoding writes.
+    A span that is right token by token under teacher forcing is also what greedy decoding gives.
 
-    Raises: ValueError where nothing is asked.
+    Raises: ValueError for rows without answers.
     """
     wrong = (predicted != ids) & (spans > 0)
     asked = torch.unique(spans[spans > 0])
@@ -31,9 +31,9 @@ def span_exact(predicted: torch.Tensor, ids: torch.Tensor, spans: torch.Tensor) 
 def answers_right(
     model: torch.nn.Module, block: Block, n_rows: int = 4
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Answers that are right and answers asked, two counts for each row of a block.
+    """The numbers of right answers and of all answers, for each row of a block.
 
-    `n_rows` rows go through the model at once; it is on the device that it computes on.
+    The model processes `n_rows` rows at once, on its device.
     """
     ids = torch.from_numpy(block.ids.astype(np.int64))
     predicted = predict(model, ids.to(model.device), n_rows).cpu().numpy()
@@ -47,14 +47,14 @@ def answers_right(
 
 @torch.no_grad()
 def predict(model: torch.nn.Module, ids: torch.Tensor, n_rows: int = 16) -> torch.Tensor:
-    """The most likely token at each place, given all before it: (rows, length)."""
+    """The most likely token at each position, given all previous ones: (rows, length)."""
     best = [model(input_ids=part).logits.argmax(-1) for part in ids.split(n_rows)]
     best = torch.cat(best)
     return torch.cat([ids[:, :1], best[:, :-1]], dim=1)
 
 
 def document_exact(model: torch.nn.Module, block: Block, device: str) -> float:
-    """Exact match of whole answers in one block."""
+    """Share of answers in a block that match exactly."""
     ids = torch.from_numpy(block.ids.astype(np.int64)).to(device)
     spans = torch.from_numpy(block.spans.astype(np.int64)).to(device)
     return span_exact(predict(model, ids), ids, spans)
@@ -63,10 +63,10 @@ def document_exact(model: torch.nn.Module, block: Block, device: str) -> float:
 def copy_exact(
     model: torch.nn.Module, length: int, n_symbols: int, symbols: torch.Tensor, seed: int
 ) -> float:
-    """Exact match of whole copied spans on fresh random rows; `symbols` on the model's device."""
+    """Share of copied spans that match exactly in new rows; `symbols` on the model's device."""
     generator = torch.Generator(symbols.device).manual_seed(seed)
     ids, mask = copy_batch(128, length, n_symbols, symbols, generator)
-    # Neighbouring spans are parted by an unmasked first token: number the runs of the mask.
+    # An unmasked first token separates neighbouring spans: number the runs of the mask.
     starts = mask & ~torch.nn.functional.pad(mask, (1, 0))[:, :-1]
     spans = starts.flatten().cumsum(0).view_as(ids) * mask
     return span_exact(predict(model, ids, n_rows=128), ids, spans)

@@ -1,7 +1,7 @@
-"""Reading tasks in plain text: every fact of a dialogue asked, and lookups among made-up names.
+"""Reading tasks in plain text: questions on every fact of a dialogue, and lookups of made-up names.
 
-A document is a list of pieces `(text, weight)`: `weight` scales the loss of the piece's tokens, so
-that answers count fully, random names hardly and questions not at all.
+A document is a list of pieces `(text, weight)`; `weight` scales the loss of the piece's tokens:
+answers count fully, random names hardly, questions not at all.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from medisum_utils.pretraining.forms import QA, presence
 from medisum_utils.synthesis.invented import made_up_word
 
 Piece = tuple[str, float]
-INVENTED_WEIGHT = 0.03  # of random names, which nobody can foresee
+INVENTED_WEIGHT = 0.03  # of random names, which cannot be predicted
 USER = "<|start_header_id|>user<|end_header_id|>\n\n"
 ASSISTANT = "<|start_header_id|>assistant<|end_header_id|>\n\n"
 ANSWER = "Answer:"
 
-# One question for all facts of a kind; the answer lists them in the order of the record.
+# Questions for all facts of a kind; the answer lists them in record order.
 LIST_QUESTIONS = {
     "age": ("How old is the patient?", "What is the patient's age?"),
     "sex": ("Is the patient a man, a woman, a boy or a girl?", "Who is the patient?"),
@@ -58,7 +58,7 @@ LIST_QUESTIONS = {
 
 
 def _single_questions(rng: random.Random, fact: Fact) -> list[QA]:
-    """Questions about one fact that name the thing asked for."""
+    """Questions about one fact that name its subject."""
     if fact.kind in ("dose", "frequency"):
         name, words = _owner(fact)
         rest = fact.text.removeprefix(name).strip()
@@ -73,7 +73,7 @@ def _single_questions(rng: random.Random, fact: Fact) -> list[QA]:
 
 
 def _owner(fact: Fact) -> tuple[str, tuple[str, ...]]:
-    """The medicine that a dose or frequency belongs to, and how to ask for it."""
+    """The medicine of a dose or frequency, and questions about it."""
     if fact.kind == "dose":
         name = fact.text.removesuffix(fact.value).strip()
         return name, ("What is the dose of {name}?", "How much {name}?")
@@ -82,7 +82,7 @@ def _owner(fact: Fact) -> tuple[str, tuple[str, ...]]:
 
 
 def questions(rng: random.Random, encounter: Encounter) -> list[QA]:
-    """Questions on the facts of an encounter and the topics that came up, in random order."""
+    """Questions on the facts of an encounter and on its topics, in random order."""
     by_kind: dict[str, list[Fact]] = defaultdict(list)
     for fact in encounter.facts:
         by_kind[fact.kind].append(fact)
@@ -99,7 +99,7 @@ def questions(rng: random.Random, encounter: Encounter) -> list[QA]:
 
 
 def as_document(passage: str, pairs: list[QA], *, weight: float, chat: bool) -> list[Piece]:
-    """A passage with questions and answers, as plain lines or as a talk in the Llama-3 template."""
+    """A passage with questions and answers, as plain lines or as a chat in the Llama-3 template."""
     if not chat:
         pieces = [(f"{passage}\n\n", weight)]
         for question, answer in pairs:
@@ -127,7 +127,7 @@ def _person(rng: random.Random) -> str:
 
 
 def register_document(rng: random.Random, n_lines: int) -> list[Piece]:
-    """A register of made-up people, medicines and numbers, and lookups in it."""
+    """A register of made-up people, medicines and numbers, with lookups."""
     lines, pairs = [], []
     for _ in range(n_lines):
         slots = {
@@ -145,7 +145,7 @@ def register_document(rng: random.Random, n_lines: int) -> list[Piece]:
 
 
 def _sentence_questions(rng: random.Random, text: str) -> list[QA]:
-    """Whole sentences asked for by a long word that stands in them alone."""
+    """Questions for whole sentences, identified by a long word that only they contain."""
     sentences = [s.strip() for s in SENTENCE_END.split(text)]
     usable = [s for s in sentences if 4 <= len(s.split()) <= 30]
     pairs = []
@@ -157,7 +157,7 @@ def _sentence_questions(rng: random.Random, text: str) -> list[QA]:
 
 
 def cloze_document(rng: random.Random, text: str) -> list[Piece]:
-    """A passage of running text, and spans of it asked for by the words before them."""
+    """A passage of running text, with questions for spans, identified by the words before them."""
     words = text.split()
     pairs = []
     for _ in range(6):
@@ -165,9 +165,9 @@ def cloze_document(rng: random.Random, text: str) -> list[Piece]:
         if len(words) < n + 4:
             break
         start = rng.randint(2, len(words) - n)
-        before = " ".join(words[start - 2 : start])
-        if " ".join(words).count(before) == 1:
-            pairs.append((f'What comes after "{before}"?', " ".join(words[start : start + n])))
+        context = " ".join(words[start - 2 : start])
+        if " ".join(words).count(context) == 1:
+            pairs.append((f'What comes after "{context}"?', " ".join(words[start : start + n])))
     pairs += _sentence_questions(rng, text)
     rng.shuffle(pairs)
     if not pairs:

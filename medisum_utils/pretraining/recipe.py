@@ -1,4 +1,4 @@
-"""The recipe: model shape and curriculum, as data that is saved beside the weights."""
+"""The recipe: model shape and curriculum, saved with the weights."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 import yaml
 
 RECIPES = Path(__file__).parent / "recipes.yaml"
-TASKS = ("questions", "form", "sheet", "visit")  # about a dialogue; a visit has all the others
+TASKS = ("questions", "form", "sheet", "visit")  # about a dialogue; a visit combines the others
 SOURCES = ("casebook", "blended", "invented")  # of the names in a dialogue, see `invented`
-# The kinds of documents that a mixture may have, see `documents`.
+# The kinds of documents that a mixture may contain, see `documents`.
 KINDS = (
     *("register", "text", "cloze", "restore"),
     *(f"{source}_{task}" for source in SOURCES for task in TASKS),
 )
-# What a probe can ask of a model, beside copying.
+# The kinds of documents that a probe may use, besides copying.
 PROBED = (
     "register",
     "restore",
@@ -27,14 +27,14 @@ PROBED = (
 class Stage:
     """One step of the curriculum.
 
-    `length` and `n_rows` shape a batch (tokens, rows); `copy_share` of the rows are copy tasks
-    over `n_symbols` symbols, the rest is the `mixture` of document kinds. A stage ends after
-    `n_tokens`, or, if it is all copying, as soon as `gate` (a probe's name) reaches `threshold`;
-    a gate that is not reached by then stops the run. `probes` of `PROBED` are asked `n_probes`
-    times beside copying. `nf4` trains on rounded weights, see `nf4`; `p_reworded` and `p_frame` are
+    `length` and `n_rows` are the shape of a batch (tokens, rows). `copy_share` of the rows are copy
+    tasks over `n_symbols` symbols, the rest is the `mixture` of document kinds. A stage ends after
+    `n_tokens`, or, if it is all copying, once `gate` (a probe's name) reaches `threshold`; a gate
+    that is not reached by then stops the run. `probes` (from `PROBED`) run `n_probes` times, in
+    addition to copying. `nf4` trains on rounded weights, see `nf4`; `p_reworded` and `p_frame` are
     those of `Documents`.
 
-    Raises: ValueError for a mixture, a gate or a share that cannot be.
+    Raises: ValueError for an invalid mixture, gate or share.
     """
 
     name: str
@@ -54,16 +54,16 @@ class Stage:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "probes", tuple(self.probes))
-        for given, known in ((self.mixture, KINDS), (self.probes, PROBED)):
-            unknown = set(given) - set(known)
+        for kinds, allowed in ((self.mixture, KINDS), (self.probes, PROBED)):
+            unknown = set(kinds) - set(allowed)
             if unknown:
-                raise ValueError(f"{self.name}: expected kinds of {known}, got {sorted(unknown)}")
+                raise ValueError(f"{self.name}: expected kinds of {allowed}, got {sorted(unknown)}")
         gates = [*self.probes, *(["copy"] if self.n_copy_rows else [])]
         if self.gate and self.gate not in gates:
             raise ValueError(f"{self.name}: expected a gate of {gates}, got {self.gate!r}")
         if not 0 <= self.copy_share <= 1 or bool(self.mixture) == (self.copy_share == 1):
             raise ValueError(
-                f"{self.name}: expected a mixture beside a copy share below 1, or none beside 1, "
+                f"{self.name}: expected a mixture with a copy share below 1, or none with 1, "
                 f"got {self.copy_share} and {sorted(self.mixture)}"
             )
 
@@ -75,10 +75,10 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Everything that makes a base model, but for the texts.
+    """All settings of a base model, except the texts.
 
-    `learning_rate` is that of the matrices in the blocks, `outer_learning_rate` of the rest; both
-    warm up and decay together, see `schedule`.
+    `learning_rate` is for the matrices of the blocks, `outer_learning_rate` for the rest; both warm
+    up and decay together, see `schedule`.
     """
 
     seed: int
@@ -97,15 +97,15 @@ class Recipe:
 
     @property
     def n_tokens(self) -> float:
-        """Tokens of all stages where no gate ends one sooner."""
+        """Tokens of all stages if no gate ends one early."""
         return sum(stage.n_tokens for stage in self.stages)
 
 
 def load_recipe(name: str, path: Path = RECIPES) -> Recipe:
-    """Reads one recipe of recipes.yaml.
+    """Reads one recipe from recipes.yaml.
 
-    Raises: ValueError that lists the names for an unknown one; TypeError for a field that is
-        missing or unknown.
+    Raises: ValueError for an unknown name, listing the names; TypeError for a missing or unknown
+    field.
     """
     recipes = yaml.safe_load(path.read_text(encoding="utf-8"))
     if name not in recipes:

@@ -1,4 +1,4 @@
-"""What a run leaves to read: its log, and `pretraining.json` beside the weights."""
+"""The records of a run: its log, and `pretraining.json` next to the weights."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 
 
 def trim_log(path: Path, step: int) -> None:
-    """Drops what a killed run logged after its last checkpoint, as those steps are run again."""
+    """Removes log lines after a killed run's last checkpoint, since those steps are repeated."""
     if path.exists():
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
         kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
@@ -41,7 +41,7 @@ def trim_log(path: Path, step: int) -> None:
 
 
 def training_machine() -> str:
-    """The device that trains, in words."""
+    """A description of the training device."""
     device = machine.device_name()
     return device if device != "cpu" else f"{machine.cpu_model()}, {machine.n_cores()} cores"
 
@@ -53,10 +53,10 @@ def write_record(
     corpus: Mapping[str, Any],
     made_with: Mapping[str, Any],
 ) -> Path:
-    """Writes `pretraining.json` from the log and the weights that lie in `folder`.
+    """Writes `pretraining.json` from the log and the weights in `folder`.
 
-    `corpus` says what was read, `made_with` the `machine`, the `n_loader_workers` and whether the
-    model was `compiled`; tokens and seconds are those of the log's last line.
+    `corpus` describes the texts; `made_with` has the `machine`, the `n_loader_workers` and whether
+    the model was `compiled`. Tokens and seconds are those of the last log line.
     """
     versions = machine.versions()
     last = read_log(folder / LOG)[-1]
@@ -80,10 +80,10 @@ def write_record(
 
 
 def join_records(folder: Path, start: Path) -> None:
-    """Puts the log and record of the run that `folder` started from before its own.
+    """Merges the log and record of the run in `start` with those of its continuation in `folder`.
 
-    Afterwards they tell of both as of one: steps, tokens and seconds go on, stages follow each
-    other, `recipe` is both names, and `runs` keeps what differs between them.
+    The result describes both as one run: steps, tokens and seconds are added up, stages are
+    concatenated, `recipe` has both names, and `runs` keeps what differs between them.
     """
     first = json.loads((start / RECORD).read_text(encoding="utf-8"))
     second = json.loads((folder / RECORD).read_text(encoding="utf-8"))
@@ -95,26 +95,26 @@ def join_records(folder: Path, start: Path) -> None:
         lines.append({**line, **moved, "seconds": seconds})
     text = "".join(json.dumps(line) + "\n" for line in lines)
     (folder / LOG).write_text(text, encoding="utf-8")
-    earlier = first.get("runs", [_told(first)])
+    earlier = first.get("runs", [_run_fields(first)])
     stages = [*first["settings"]["stages"], *second["settings"]["stages"]]
     second |= {
         **{key: round(first[key] + second[key], 1) for key in counted},
-        "runs": [*earlier, _told(second)],
+        "runs": [*earlier, _run_fields(second)],
         "recipe": f"{first['recipe']}, {second['recipe']}",
         "settings": {**second["settings"], "stages": stages},
     }
     write_json(folder / RECORD, second)
 
 
-def _told(record: Mapping[str, Any]) -> dict[str, Any]:
-    """What a joined record keeps of one run; the stages of all runs stand together."""
-    told = ("recipe", "machine", "steps", "tokens", "seconds", "weights_sha256", "versions")
+def _run_fields(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that a merged record keeps for each run; the stages are merged."""
+    names = ("recipe", "machine", "steps", "tokens", "seconds", "weights_sha256", "versions")
     settings = {key: value for key, value in record["settings"].items() if key != "stages"}
-    return {key: record[key] for key in (*told, "n_loader_workers")} | {"settings": settings}
+    return {key: record[key] for key in (*names, "n_loader_workers")} | {"settings": settings}
 
 
 def count_parameters(weights: Path) -> int:
-    """The parameters of a safetensors file; tied matrices are stored, and counted, once."""
+    """The parameters of a safetensors file; tied matrices are stored and counted once."""
     from safetensors import safe_open
 
     with safe_open(weights, framework="pt") as file:

@@ -1,10 +1,10 @@
-"""Restoring: running text with noise in it, to be written down as it was.
+"""Restoring: the model gets a noisy text and must write the original.
 
-What a writer of prose needs beside reading, namely to take words out of a disorderly source and put
-them into whole sentences, can be learnt from any text: words are lost, spoken instead of written,
-told in the first person, broken into lines and mixed with talk, and the text as it was is the
-answer (denoising, as in BART). Only answers of MedQuAD are spoilt like that, never a note: a note
-beside its own words in disorder would come too near to a note beside its dialogue.
+Writing a note also requires turning words from a disordered source into whole sentences. This can
+be learned from any text (denoising, as in BART): words are dropped, numbers spelled out, sentences
+put into the first person, broken into lines and mixed with small talk; the answer is the original.
+Only MedQuAD answers are used, never notes: a note together with its own words in disorder would be
+too similar to a note together with its dialogue.
 
 Source: Lewis et al. 2020, BART, aclanthology.org/2020.acl-main.703.
 """
@@ -28,7 +28,7 @@ ASKS = (
     "What was the text before it was spoilt?",
     "Tidy this up into running text.",
 )
-# Words that carry little; they are lost more often than others.
+# Words with little content; they are dropped more often than others.
 LIGHT = frozenset(
     ("a", "an", "the", "is", "are", "was", "were", "be", "been", "being", "has", "have", "had")
     + ("do", "does", "did", "of", "to", "in", "on", "at", "for", "with", "by", "from", "and", "or")
@@ -56,7 +56,7 @@ BREAK = re.compile(r"(?<=[.,;:])\s+|\s+(?=(?:and|but|which|who)\s)")
 
 
 def restore_document(rng: random.Random, draw_text: Callable[[random.Random], str]) -> list[Piece]:
-    """A noisy passage of a drawn text, and the passage as it was."""
+    """A noisy passage of a drawn text, and the original passage."""
     talk = phrasings(load_casebook().common["acks"], unseen=False)
     while True:
         task = restoring_task(rng, draw_text(rng), talk)
@@ -67,7 +67,7 @@ def restore_document(rng: random.Random, draw_text: Callable[[random.Random], st
 def restoring_task(rng: random.Random, text: str, talk: Sequence[str]) -> tuple[str, QA] | None:
     """A noisy passage with its question and answer, from up to six neighbouring sentences.
 
-    `talk` are remarks to mix in. None where the text has no sentence of a usable length.
+    `talk` are remarks to mix in. Returns None if no sentence has a usable length.
     """
     sentences = [s for s in SENTENCE_END.split(" ".join(text.split())) if 2 <= len(s.split()) <= 60]
     if not sentences:
@@ -79,7 +79,7 @@ def restoring_task(rng: random.Random, text: str, talk: Sequence[str]) -> tuple[
 
 
 def _noisy(rng: random.Random, sentence: str) -> str:
-    """One sentence with words lost, told in the first person and with numbers spoken, or less."""
+    """A sentence with words dropped and, at random, spelled-out numbers and the first person."""
     if rng.random() < 0.5:
         sentence = NUMBER.sub(lambda match: number_words(match[0]).replace("-", " "), sentence)
     if rng.random() < 0.5:
@@ -89,12 +89,12 @@ def _noisy(rng: random.Random, sentence: str) -> str:
         words = sentence.split(" ")
     light, heavy = rng.choice(((0.1, 0.0), (0.4, 0.05), (0.8, 0.1), (0.9, 0.2)))
     kept = [w for w in words if rng.random() >= (light if w.lower() in LIGHT else heavy)]
-    said = " ".join(kept or words)
-    return said.lower() if rng.random() < 0.3 else said
+    noisy_sentence = " ".join(kept or words)
+    return noisy_sentence.lower() if rng.random() < 0.3 else noisy_sentence
 
 
 def _as_lines(rng: random.Random, noisy: Sequence[str], talk: Sequence[str]) -> str:
-    """The noisy sentences as a passage, or broken into lines of speakers with talk between them."""
+    """The noisy sentences as a passage, or as lines of speakers with remarks in between."""
     if rng.random() < 0.3:
         return " ".join(noisy)
     speakers, p_break, p_talk = rng.choice(SPEAKERS), rng.choice((0.2, 0.6)), rng.choice((0.0, 0.4))

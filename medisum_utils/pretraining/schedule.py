@@ -1,4 +1,4 @@
-"""Where a run stands, and what follows from it alone: learning rate and times to probe."""
+"""The progress of a run, and its learning rate and probe times, which depend on it alone."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from medisum_utils.pretraining.recipe import Recipe, Stage
 
 @dataclass(slots=True)
 class Progress:
-    """Where a run stands; saved with each checkpoint. `block` is the next block of documents."""
+    """The progress of a run; saved with each checkpoint. `block` is the next block of documents."""
 
     stage: int = 0
     block: int = 0
@@ -19,15 +19,15 @@ class Progress:
     seconds: float = 0.0
 
     def add(self, n_tokens: int) -> None:
-        """Counts one step of `n_tokens` and its block."""
+        """Counts a step of `n_tokens` and its block."""
         self.step, self.block = self.step + 1, self.block + 1
         self.tokens, self.stage_tokens = self.tokens + n_tokens, self.stage_tokens + n_tokens
 
 
 def learning_rate(recipe: Recipe, progress: Progress) -> float:
-    """Warm-up by steps, then constant; linear decay over the planned tokens still to come.
+    """Warm-up by steps, then constant, then linear decay over the remaining planned tokens.
 
-    With a `decay_share` of 0 it stays, for a run that another goes on from.
+    With a `decay_share` of 0 it stays constant, for a run that another run continues.
     """
     warm = min(1.0, (progress.step + 1) / recipe.warmup_steps)
     if not recipe.decay_share:
@@ -38,10 +38,10 @@ def learning_rate(recipe: Recipe, progress: Progress) -> float:
 
 
 def probe_due(stage: Stage, stage_tokens: int, n_tokens: int) -> bool:
-    """True when the step of `n_tokens` that led to `stage_tokens` passed a time to probe.
+    """Whether the step of `n_tokens` that led to `stage_tokens` passed a probe time.
 
-    By tokens, never by the clock: a probe may end a stage, and a run must not depend on the speed
-    of its machine.
+    Probes are timed by tokens, never by the clock: a probe may end a stage, and a run must not
+    depend on the speed of its machine.
     """
     every = stage.n_tokens / stage.n_probes
     return stage_tokens // every > (stage_tokens - n_tokens) // every

@@ -1,11 +1,11 @@
-"""Sheets: hundreds of made-up house styles in which what a talk contains is written down.
+"""Sheets: summaries of a dialogue in hundreds of made-up house styles.
 
-A form says in its question what it wants. Whoever writes a note is told no more than its name, and
-must know by heart which lines it has, in which order and wording, and pass over those that did not
-come up. Learning one such style from a few hundred examples is what fine-tuning asks for; here the
-base learns to learn it, on styles that are drawn at random. None has a SOAP note's section titles,
-list headers or fixed sentences (a test says so). About a quarter follow nearly its order, which is
-that of most visits, and "onset", "severity" and "quality" name the same things in both.
+A form lists the topics that it asks for. The instruction for a note only names its type: the writer
+must have memorised its lines, their order and wording, and must leave out topics that did not come
+up. Fine-tuning has to teach one such style from a few hundred examples; here the base learns how to
+learn styles, on random ones. None has a SOAP note's section titles, list headers or fixed sentences
+(a test checks this). About a quarter roughly follow its order, which is that of most visits, and
+"onset", "severity" and "quality" have the same meaning in both.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from medisum_utils.synthesis.invented import made_up_word
 from medisum_utils.synthesis.soap import NONE_LINES
 
 N_STYLES = 512
-SEED = 2026  # of the styles; the same for every run, since a base knows its own sheets alone
-# Topic of a denial such as "known allergies" -> the kind whose line can say so.
+SEED = 2026  # of the styles; fixed, since a base knows only the styles it was trained on
+# Topic of a denial such as "known allergies" -> the kind whose line can state it.
 DENIED = {
     NONE_LINES[topic][1]: kind
     for topic, kind in {
@@ -40,9 +40,9 @@ DENIED = {
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of a sheet: the kinds it tells of, each with its wrapping, and what stands around.
+    """One line of a sheet: its kinds of facts, each with its wrapping, and the surrounding text.
 
-    `each` repeats the line for every item instead of joining them.
+    `each` repeats the line for every item instead of joining the items.
     """
 
     kinds: tuple[str, ...]
@@ -55,11 +55,11 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """A sheet's name and its lines under their titles, in order; "" is no title.
+    """A sheet's name and its lines under their titles, in order; "" means no title.
 
-    `nothing` says in a topic's own line that it was denied; where it is "", the line with all
-    denials does. `prescription` orders medicine, dose and the rest; `with_status` puts the course
-    of an illness behind its name.
+    `nothing` is the text for a denied topic in its own line; if it is "", denials go to the line
+    for all denials. `prescription` orders medicine, dose and the rest; `with_status` puts the
+    course of an illness after its name.
     """
 
     name: str
@@ -78,7 +78,7 @@ def load_pieces() -> dict:
 
 @lru_cache(maxsize=1)
 def styles() -> tuple[Style, ...]:
-    """The `N_STYLES` styles that every base is trained on."""
+    """The `N_STYLES` styles on which every base is trained."""
     rng = random.Random(SEED)
     names: dict[str, None] = {}
     while len(names) < N_STYLES:
@@ -87,12 +87,12 @@ def styles() -> tuple[Style, ...]:
 
 
 def draw_style(rng: random.Random, name: str) -> Style:
-    """Draws a style: topics left out, joined, ordered, headed and punctuated in its own way."""
+    """Draws a style: which topics it has, their order and grouping, its headers and punctuation."""
     pieces = load_pieces()
     kinds = [kind for kind in TOPICS if rng.random() < 0.88]
     if rng.random() < 0.6:
         rng.shuffle(kinds)
-    else:  # the order in which people think of a visit, with some topics out of place
+    else:  # the usual order of a visit, with some topics moved
         places = {kind: place + rng.gauss(0, 3) for place, kind in enumerate(kinds)}
         kinds.sort(key=places.__getitem__)
     with_status = rng.choice(("", "", ", {x}", " ({x})", ": {x}"))
@@ -117,11 +117,11 @@ def draw_style(rng: random.Random, name: str) -> Style:
 
 
 def _group(rng: random.Random, kind: str, free: Sequence[str]) -> list[str]:
-    """The kinds that share a line with `kind`, itself among them, in the line's order."""
+    """The kinds that share a line with `kind`, including itself, in the line's order."""
     options = [group for group in load_pieces()["joined"] if kind in group]
     if not options or rng.random() < 0.35:
         return [kind]
-    group = [one for one in rng.choice(options) if one in free]
+    group = [member for member in rng.choice(options) if member in free]
     rng.shuffle(group)
     return group
 
@@ -129,7 +129,7 @@ def _group(rng: random.Random, kind: str, free: Sequence[str]) -> list[str]:
 def _line(rng: random.Random, group: Sequence[str], dress: Mapping[str, str], case) -> Line:
     pieces = load_pieces()
     if len(group) > 1 and rng.random() < 0.6:
-        header = dress["bullets"]  # a line of several topics can do without a header
+        header = dress["bullets"]  # a line of several topics needs no header
     else:
         word = rng.choice(pieces["headers"][rng.choice(group)])
         if rng.random() < 0.1:
@@ -144,7 +144,7 @@ def _line(rng: random.Random, group: Sequence[str], dress: Mapping[str, str], ca
 
 
 def _parts(rng: random.Random, lines: Sequence[Line]) -> tuple[tuple[str, tuple[Line, ...]], ...]:
-    """The lines under titles, up to six, or all of them under none."""
+    """The lines under up to six titles, or all without title."""
     if rng.random() < 0.4:
         return (("", tuple(lines)),)
     n = rng.randint(2, min(6, len(lines)))
@@ -156,43 +156,43 @@ def _parts(rng: random.Random, lines: Sequence[Line]) -> tuple[tuple[str, tuple[
 
 
 def sheet(style: Style, encounter: Encounter) -> str:
-    """What an encounter's facts are in a style; "nothing" where it has a line for none of them."""
+    """An encounter's facts in a style; "nothing" if it has a line for none of them."""
     items = _items(style, encounter.facts)
     parts = []
     for title, lines in style.parts:
-        written = [text for line in lines for text in _written(line, items)]
-        if written:
-            parts.append("\n".join([title, *written] if title else written))
+        sheet_lines = [text for line in lines for text in _written(line, items)]
+        if sheet_lines:
+            parts.append("\n".join([title, *sheet_lines] if title else sheet_lines))
     return "\n".join(parts) or "nothing"
 
 
 def ask_sheet(rng: random.Random, style: Style, encounter: Encounter) -> QA:
-    """An instruction that names the style, and its sheet."""
+    """An instruction that names the style, and the sheet."""
     return rng.choice(load_pieces()["asks"]).format(name=style.name), sheet(style, encounter)
 
 
 def _written(line: Line, items: Mapping[str, list[str]]) -> list[str]:
-    said = [
+    wrapped_items = [
         wrap.format(x=text)
         for kind, wrap in zip(line.kinds, line.wraps, strict=True)
         for text in items.get(kind, ())
     ]
-    if not said:
+    if not wrapped_items:
         return []
     if line.each:
-        return [f"{line.header}{text}{line.end}" for text in said]
-    return [f"{line.header}{line.joiner.join(said)}{line.end}"]
+        return [f"{line.header}{text}{line.end}" for text in wrapped_items]
+    return [f"{line.header}{line.joiner.join(wrapped_items)}{line.end}"]
 
 
 def _items(style: Style, facts: Sequence[Fact]) -> dict[str, list[str]]:
-    """The facts by kind, in record order, worded for a style."""
+    """The facts by kind, in record order, in the wording of a style."""
     items: dict[str, list[str]] = {}
     for fact, dose, rest in with_doses(facts):
         kind, text = _worded(style, fact)
         if dose or rest:
             text = style.prescription.format(name=text, dose=dose, rest=rest).strip()
         if kind == "status" and style.with_status:
-            name = items["diagnosis"].pop()  # its course stands right behind an illness
+            name = items["diagnosis"].pop()  # the course of an illness directly follows it
             course = style.with_status.format(x=text.removeprefix(f"{name} "))
             kind, text = "diagnosis", f"{name}{course}"
         items.setdefault(kind, []).append(text)
@@ -200,7 +200,7 @@ def _items(style: Style, facts: Sequence[Fact]) -> dict[str, list[str]]:
 
 
 def _worded(style: Style, fact: Fact) -> tuple[str, str]:
-    """The kind whose line tells of a fact, and the words for it there."""
+    """The kind whose line states a fact, and its wording there."""
     if fact.kind == "denial" and fact.text in DENIED and style.nothing:
         return DENIED[fact.text], style.nothing
     if fact.kind in ("age", "laterality", "duration"):

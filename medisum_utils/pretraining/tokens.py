@@ -1,4 +1,4 @@
-"""The base model's own tokenizer: byte-level BPE with Llama-3's control tokens and digits apart."""
+"""The base model's tokenizer: byte-level BPE with Llama-3's control tokens and single digits."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import regex
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-# Llama-3's own names, in its order; the gaps are reserved there too.
+# Llama-3's names in its order; it also reserves the unused ones.
 CONTROL_TOKENS = (
     "<|begin_of_text|>",
     "<|end_of_text|>",
@@ -22,7 +22,7 @@ CONTROL_TOKENS = (
     "<|eom_id|>",
     "<|eot_id|>",
 )
-# Llama-3's pattern with one digit a token, so that a number is copied digit by digit.
+# Llama-3's pattern with one digit per token, so that numbers are copied digit by digit.
 PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -61,9 +61,9 @@ def train_tokenizer(texts: Iterable[str], n_vocabulary: int) -> PreTrainedTokeni
 
 
 class CachedEncoder:
-    """Encodes just as the tokenizer does, only several times as fast, for text that repeats words.
+    """Encodes exactly like the tokenizer, but several times as fast, for text that repeats words.
 
-    A byte-level BPE treats each piece of `PATTERN` by itself, so that the pieces can be remembered.
+    A byte-level BPE encodes each match of `PATTERN` separately, so the results can be cached.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
@@ -72,7 +72,7 @@ class CachedEncoder:
         self.known: dict[str, list[int]] = {}
 
     def encode(self, text: str) -> list[int]:
-        """Token ids; a control token spelt in the text becomes one."""
+        """Token ids; control tokens that are spelled out in the text are encoded as such."""
         ids: list[int] = []
         for part in CONTROL.split(text):
             if part in self.control:

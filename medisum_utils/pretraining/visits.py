@@ -1,7 +1,7 @@
-"""A visit as a training document: one dialogue, whole or in part, and several tasks about it.
+"""A visit as a training document: a dialogue, or a part of one, and several tasks about it.
 
-The tasks are sheets (`sheets`), forms (`forms`) and questions (`reading`), never a note. The
-dialogue is read once for all of them, which is what makes a document of tasks cheap.
+The tasks are sheets (`sheets`), forms (`forms`) and questions (`reading`), never a note. They all
+share one reading of the dialogue, which makes the document cheap.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from medisum_utils.pretraining.reading import ASSISTANT, USER, Piece, as_documen
 from medisum_utils.pretraining.sheets import ask_sheet, styles
 
 SYSTEM = "<|start_header_id|>system<|end_header_id|>\n\n"
-MOST_QUESTIONS = 22  # with more of them, a dialogue would not fit into one row
-# Kinds of facts that name another one, which stands right before them in the record.
+MOST_QUESTIONS = 22  # with more, a dialogue would not fit into one row
+# Kinds of facts that refer to the fact directly before them in the record.
 LEANING = ("dose", "frequency", "status", "laterality")
-P_EXCERPT = 0.25  # of visits being a part of a dialogue alone
-P_SYSTEM = 0.6  # of the first task standing before the dialogue, as the instruction of a note does
+P_EXCERPT = 0.25  # that a visit uses only a part of its dialogue
+P_SYSTEM = 0.6  # that the first task precedes the dialogue, as a note's instruction does
 
 
 def visit_document(
     rng: random.Random, encounter: Encounter, task: str, *, weight: float
 ) -> list[Piece]:
-    """A dialogue with a task of `recipe.TASKS`; `weight` is that of the dialogue's own words."""
+    """A dialogue with a task of `recipe.TASKS`; `weight` is the loss weight of the dialogue."""
     if task == "questions":
         return task_document(
             rng, encounter.dialogue_text, questions(rng, encounter)[:MOST_QUESTIONS], weight=weight
@@ -43,10 +43,10 @@ def visit_document(
 
 
 def _all_tasks(rng: random.Random, encounter: Encounter) -> list[QA]:
-    """Three sheets, a form, topics and some questions; a sheet comes first more often than not.
+    """Three sheets, a form, topics and some questions; usually a sheet comes first.
 
-    That is more than a row of 1,536 tokens holds: most visits are cut at its end, and about a third
-    of the answers with it.
+    This is more than a row of 1,536 tokens holds: most visits are cut off at its end, which loses
+    about a third of the answers.
     """
     first, *others = (ask_sheet(rng, style, encounter) for style in rng.sample(styles(), 3))
     rest = [form(rng, encounter), *others, topics(rng, encounter), *questions(rng, encounter)[:8]]
@@ -59,11 +59,11 @@ def _all_tasks(rng: random.Random, encounter: Encounter) -> list[QA]:
 def task_document(
     rng: random.Random, passage: str, pairs: Sequence[QA], *, weight: float
 ) -> list[Piece]:
-    """A passage with tasks, the first of them as system message or behind the passage."""
+    """A passage with tasks; the first is the system message or follows the passage."""
     if rng.random() >= P_SYSTEM:
         return as_document(passage, list(pairs), weight=weight, chat=rng.random() < 0.7)
-    (asked, answer), *rest = pairs
-    pieces = [(f"{SYSTEM}{asked}<|eot_id|>{USER}", 0.0), (passage, weight)]
+    (first_question, answer), *rest = pairs
+    pieces = [(f"{SYSTEM}{first_question}<|eot_id|>{USER}", 0.0), (passage, weight)]
     pieces += [(f"<|eot_id|>{ASSISTANT}", 0.0), (f"{answer}<|eot_id|>", 1.0)]
     for question, answer in rest:
         pieces.append((f"{USER}{question}<|eot_id|>{ASSISTANT}", 0.0))
@@ -72,10 +72,10 @@ def task_document(
 
 
 def excerpt(rng: random.Random, encounter: Encounter) -> Encounter:
-    """A stretch of a dialogue, from one turn of the doctor to another, with the facts it says.
+    """A part of a dialogue, from one turn of the doctor to another, with the facts it states.
 
-    Facts without turns in the stretch are left out; a dose goes with its medicine, and the course
-    of an illness with its name.
+    Facts without turns in this part are left out; a dose is kept only with its medicine, the course
+    of an illness only with its name.
     """
     starts = [i for i, turn in enumerate(encounter.turns) if turn.speaker == "doctor"]
     start = rng.choice(starts)

@@ -1,4 +1,4 @@
-"""Notes against references: ROUGE with intervals, the field's protocols, files in, a report out."""
+"""Scores notes against references: ROUGE with intervals, published protocols, files, reports."""
 
 from medisum_utils.scoring.protocols import (
     FACT_NAMES as FACT_NAMES,

@@ -24,15 +24,15 @@ def score_command(
     ] = None,
     match: Annotated[
         str,
-        typer.Option(help="put rows together by id or by row; auto: by id where files have ids"),
+        typer.Option(help="match rows by id or by row; auto: by id if the files have ids"),
     ] = "auto",
-    seed: Annotated[int, typer.Option(help="seed of the intervals and of p")] = 0,
-    json: Annotated[Path | None, typer.Option(help="write the result there as JSON")] = None,
+    seed: Annotated[int, typer.Option(help="seed of intervals and p-values")] = 0,
+    json: Annotated[Path | None, typer.Option(help="file to write the result to, as JSON")] = None,
 ) -> None:
-    """Score notes against references: ROUGE per note and division with 95% intervals, in percent.
+    """Score notes against references: ROUGE per note and division in percent, with 95% intervals.
 
-    Bad input (an unknown column, a NaN cell, other ids, other lengths) is an error with exit
-    status 2; an empty prediction scores as such and is counted.
+    Bad input (an unknown column, a NaN cell, ids or lengths that differ) is an error with
+    exit status 2; an empty prediction is scored and counted.
     """
     from medisum_utils.scoring.files import Reading
     from medisum_utils.scoring.protocols import score_files

@@ -1,15 +1,15 @@
-"""Reads columns of notes out of CSV files, checks them, and puts rows of two files together.
+"""Reads columns of notes from CSV files, checks them, and matches the rows of two files.
 
-The rules for bad input, each an error unless it says otherwise:
+The rules for input; breaking one is an error unless the rule says otherwise:
 
 - UTF-8, with or without a byte order mark; CRLF and lone CR become LF in every cell;
-- the column must be there, each row must have the header's number of cells, at least one row;
+- the column exists, each row has as many cells as the header, and there is at least one row;
 - a cell that reads NaN (nan, NaN, <NA>, NaT, null) is an error: it is a missing value that some
-  program wrote as text. "None." is a note;
-- an empty reference or dialogue is an error; an empty prediction is a system that wrote nothing:
-  it stays, scores as such, and is counted;
-- rows are put together by id where both files have an id column (`ID_COLUMNS`), else by row.
-  By id, both must have the same ids, each once; by row, the same number of rows.
+  program wrote as text. "None." is a valid note;
+- an empty reference or dialogue is an error; an empty prediction means that the system
+  wrote nothing: it is kept, scored and counted;
+- rows are matched by id if both files have an id column (`ID_COLUMNS`), otherwise by row.
+  By id, both files have the same ids, each once; by row, the same number of rows.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from pathlib import Path
 
 from medisum_utils.notes.text_files import csv_rows, read_utf8, unix_lines
 
-ID_COLUMNS = ("id", "encounter_id")  # in any case
+ID_COLUMNS = ("id", "encounter_id")  # upper or lower case
 MISSING_WORDS = frozenset({"nan", "<na>", "nat", "null"})
 MATCHES = ("auto", "id", "row")
-_N_NAMED = 5  # ids or rows that an error names before it counts the rest
+_N_NAMED = 5  # how many ids or rows an error lists before it counts the rest
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A CSV file's cells by column, and the name that errors call it by."""
+    """A CSV file's cells by column, and the name that errors use for it."""
 
     name: str
     columns: dict[str, list[str]]
@@ -41,9 +41,9 @@ class Table:
         return len(next(iter(self.columns.values())))
 
     def texts(self, names: str | Sequence[str], *, may_be_empty: bool = False) -> list[str]:
-        """Returns a column's cells, of the first of `names` that the file has.
+        """Returns the cells of the first column in `names` that the file has.
 
-        Raises: ValueError for a column that is absent, a NaN cell, or an empty cell.
+        Raises: ValueError for a missing column, a NaN cell, or an empty cell.
         """
         names = (names,) if isinstance(names, str) else tuple(names)
         present = [name for name in names if name in self.columns]
@@ -57,22 +57,23 @@ class Table:
         return cells
 
     def ids(self) -> list[str] | None:
-        """Returns the id column's cells, None where the file has none.
+        """Returns the id column's cells, None if the file has no such column.
 
-        Raises: ValueError for an empty id or one that stands twice.
+        Raises: ValueError for an empty or a repeated id.
         """
-        for wanted in ID_COLUMNS:
+        for id_column in ID_COLUMNS:
             for column, cells in self.columns.items():
-                if column.strip().lower() == wanted:
+                if column.strip().lower() == id_column:
                     return _checked_ids([cell.strip() for cell in cells], self.name, column)
         return None
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How files of notes are read: from which `column`, and rows put together by what.
+    """How files of notes are read: which `column`, and how rows are matched.
 
-    Without a column the protocol's own are tried; `match` is one of `MATCHES`, see `row_order`.
+    Without a column the protocol's default columns are tried. `match` is one of `MATCHES`; see
+    `row_order`.
     """
 
     column: str | None = None
@@ -83,7 +84,7 @@ AS_USUAL = Reading()
 
 
 def read_table(path: str | os.PathLike) -> Table:
-    """Reads a CSV file whole, its line ends made LF.
+    """Reads a whole CSV file and converts its line ends to LF.
 
     Raises: ValueError for a file that breaks a rule above; OSError for one that cannot be read.
     """
@@ -109,10 +110,9 @@ def _by_column(header: list[str], rows: list[list[str]], name: str) -> dict[str,
 
 
 def check_texts(texts: Iterable[object], name: str, *, may_be_empty: bool = False) -> None:
-    """Refuses what is not text, NaN written as text, and, unless it may be, the empty text.
+    """Refuses cells that are not text, NaN written as text and, by default, empty texts.
 
-    Rows count from 1, below the header.
-    Raises: ValueError that names the rows, never their text.
+    Raises: ValueError that names the rows, numbered from 1 below the header, never their text.
     """
     problems: dict[str, list[int]] = {}
     for number, text in enumerate(texts, start=1):
@@ -127,10 +127,10 @@ def check_texts(texts: Iterable[object], name: str, *, may_be_empty: bool = Fals
 
 
 def row_order(reference: Table, other: Table, match: str = "auto") -> tuple[list[int], str]:
-    """Returns, for each row of `reference`, the row of `other` that belongs to it; and by what.
+    """Returns, for each row of `reference`, the matching row of `other`; and how they were matched.
 
-    `match` is "id", "row", or "auto": by id where both files have ids.
-    Raises: ValueError for files that do not fit together.
+    `match` is "id", "row", or "auto": by id if both files have ids.
+    Raises: ValueError for files that do not match.
     """
     if match not in MATCHES:
         raise ValueError(f"expected match to be one of {', '.join(MATCHES)}, got {match!r}")
@@ -150,15 +150,15 @@ def row_order(reference: Table, other: Table, match: str = "auto") -> tuple[list
 
 
 def _order_by_id(ids: list[str], other_ids: list[str], name: str, other_name: str) -> list[int]:
-    place = {key: number for number, key in enumerate(other_ids)}
-    missing = [key for key in ids if key not in place]
+    row_of_id = {key: number for number, key in enumerate(other_ids)}
+    missing = [key for key in ids if key not in row_of_id]
     extra = sorted(set(other_ids) - set(ids))
     if missing or extra:
         raise ValueError(
             f"expected the ids of {name} in {other_name}, got {len(other_ids)} rows for "
             f"{len(ids)}: lacking {_some(missing)}; not in {name}: {_some(extra)}"
         )
-    return [place[key] for key in ids]
+    return [row_of_id[key] for key in ids]
 
 
 def _checked_ids(ids: list[str], name: str, column: str) -> list[str]:

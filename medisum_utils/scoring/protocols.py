@@ -2,13 +2,13 @@
 
 Protocols:
 
-- `aci-bench`: the published evaluator's conventions, so that its tables can be compared with;
-- `mts`: one section a row, and the same scores by the reference's section header;
-- `soap`: subjective, objective, assessment, plan as a clinician reads them. A division is scored
-  over the encounters whose reference has it, and a prediction without it scores 0 there; but
-  assessment and plan apart only where the prediction does not put them under one header.
+- `aci-bench`: the published evaluator's conventions, so that scores compare with its tables;
+- `mts`: one section per row, with the same scores for each section header of the references;
+- `soap`: subjective, objective, assessment and plan as a clinician reads them. A division is
+  scored over the encounters whose reference has it; a prediction without it scores 0. Assessment
+  and plan are scored separately only if the prediction does not combine them under one header.
 
-ROUGE is without stemmer, the mean of per-note F1; scores are in percent, p in 0 to 1.
+ROUGE is the mean F1 of the notes, without stemmer; scores are in percent, p in 0 to 1.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ def score(
 ) -> Report:
     """Scores `predictions[i]` against `references[i]`, in percent with 95% intervals.
 
-    `against` is another system's notes: each figure then comes with the paired difference,
-    this system minus that one. `dialogues` adds the fact scores. `groups` names the group of
+    `against` is another system's notes: each score then comes with the paired difference,
+    this system minus the other. `dialogues` adds the fact scores. `groups` names the group of
     each note (protocol mts: its section header).
 
     Raises: ValueError for an unknown protocol, different lengths, or bad cells (`score_files`).
@@ -75,11 +75,11 @@ def score_files(
     reading: Reading = AS_USUAL,
     seed: int = 0,
 ) -> Report:
-    """Scores the notes of one CSV file against those of another; see `score`.
+    """Scores the notes in one CSV file against those in another; see `score`.
 
-    `reading` names the column of the notes in every file; without one, the protocol's
-    `NOTE_COLUMNS` are tried. Dialogues are read from column "dialogue". The rules for bad input
-    stand in `files.py`.
+    `reading` names the column of the notes in every file; by default the protocol's
+    `NOTE_COLUMNS` are tried. Dialogues are read from the column "dialogue". `files.py` lists the
+    rules for input.
 
     Raises: ValueError for files that break a rule; OSError for one that cannot be read.
     """
@@ -142,13 +142,13 @@ def _divide(
 
 
 def _aci(references: Sequence[str], predictions: Sequence[str]) -> dict[str, DivisionScores]:
-    """Scores every note in every division: the word for a missing one is text like any other."""
-    reference_parts = [aci_divisions(note) for note in references]
-    prediction_parts = [aci_divisions(note) for note in predictions]
+    """Scores every note in every division; the placeholder for a missing one is scored as text."""
+    reference_divisions = [aci_divisions(note) for note in references]
+    prediction_divisions = [aci_divisions(note) for note in predictions]
     return {
         name: _division(
-            [part[name] for part in reference_parts],
-            [part[name] for part in prediction_parts],
+            [texts[name] for texts in reference_divisions],
+            [texts[name] for texts in prediction_divisions],
             missing=ACI_MISSING,
             all_notes=True,
         )
@@ -191,7 +191,7 @@ def _division(
     all_notes: bool = False,
     left_out: list[bool] | None = None,
 ) -> DivisionScores:
-    """Scores one division where the reference has it, or in all notes, save those `left_out`."""
+    """Scores one division in notes whose reference has it, or in all, except those `left_out`."""
     left_out = left_out or [False] * len(references)
     notes = list(zip(references, predictions, left_out, strict=True))
     places = [
@@ -208,7 +208,7 @@ def _division(
 def _grouped(
     references: Sequence[str], predictions: Sequence[str], groups: Sequence[str] | None
 ) -> dict[str, DivisionScores]:
-    """Scores the notes of each group by themselves, largest group first."""
+    """Scores the notes of each group separately, largest group first."""
     result = {}
     for group, _ in Counter(groups or ()).most_common():
         places = [place for place, name in enumerate(groups or ()) if name == group]
@@ -221,7 +221,7 @@ def _grouped(
 def _facts(
     references: Sequence[str], predictions: Sequence[str], dialogues: Sequence[str]
 ) -> dict[str, list[float | None]]:
-    from medisum_utils.facts import score_note  # its word lists are read only when asked for
+    from medisum_utils.facts import score_note  # its word lists are read only when needed
 
     check_texts(dialogues, "dialogues")
     notes = [score_note(*texts) for texts in zip(references, predictions, dialogues, strict=True)]

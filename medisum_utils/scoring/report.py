@@ -1,4 +1,4 @@
-"""From scores of single notes to the report: means, intervals, differences; JSON and table."""
+"""Turns scores of notes into a report of means, intervals and differences, as JSON and table."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ Estimate = dict[str, float | int | None]
 
 @dataclass(frozen=True, slots=True)
 class DivisionScores:
-    """Scores of one division: `places` are its notes' indices, `values` F1 by ROUGE name."""
+    """Scores of one division: `places` are indices of notes, `values` their F1 by ROUGE name."""
 
     places: list[int]
     values: dict[str, list[float]]
-    n_missing: int  # the reference has it, the prediction lacks it
-    n_added: int  # the prediction has it, the reference lacks it
+    n_missing: int  # in the reference, not in the prediction
+    n_added: int  # in the prediction, not in the reference
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """One system's scores of every note, in 0 to 1; what a fact score leaves undefined is None."""
+    """One system's scores for every note, in 0 to 1; an undefined fact score is None."""
 
     n_empty_predictions: int
     rouge: dict[str, list[float]]
     divisions: dict[str, DivisionScores]
     facts: dict[str, list[float | None]] | None = None
-    headers: dict[str, Any] | None = None  # what protocol soap says of headers
+    headers: dict[str, Any] | None = None  # header counts of protocol soap
 
     @property
     def n(self) -> int:
@@ -45,17 +45,17 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What `score` says: `data` is the JSON object, scores in percent; `table()` for people."""
+    """The result of `score`: `data` as JSON, scores in percent, and `table()` for reading."""
 
     data: dict[str, Any]
 
     def with_source(self, matched: Mapping[str, str], ids: Sequence[str] | None) -> Report:
-        """Returns the report with how the rows were matched, and the notes' ids."""
+        """Returns the report with the way rows were matched and the ids of the notes."""
         per_note = {"ids": None if ids is None else list(ids), **self.data["per_note"]}
         return replace(self, data={**self.data, "matched_by": dict(matched), "per_note": per_note})
 
     def write(self, path: str | os.PathLike) -> Path:
-        """Writes `data` as JSON, whole or not at all."""
+        """Writes `data` as JSON atomically."""
         from medisum_utils.runs import write_json
 
         return write_json(path, self.data)
@@ -107,7 +107,7 @@ def _differences(own: Scores, other: Scores, seed: int) -> dict[str, Any]:
 
 
 def _common(own: DivisionScores, other: DivisionScores) -> tuple[Values, Values]:
-    """Returns the values of both at the places that both scored, so that they are pairs."""
+    """Returns the values of the notes that both systems were scored on, as pairs."""
     places = sorted(set(own.places) & set(other.places))
 
     def at(part: DivisionScores) -> Values:
@@ -118,17 +118,17 @@ def _common(own: DivisionScores, other: DivisionScores) -> tuple[Values, Values]
 
 
 def _estimates(values: Values, seed: int) -> dict[str, Estimate]:
-    """Each score's n, mean, low and high; where no note defines it, n is 0 and the rest None."""
+    """Each score's n, mean, low and high; if no note defines it, n is 0 and the rest is None."""
     result: dict[str, Estimate] = {}
     for name, per_note in values.items():
         defined = [value for value in per_note if value is not None]
-        found = interval(defined, seed) if defined else dict.fromkeys(("mean", "low", "high"))
-        result[name] = {"n": len(defined), **_in_percent(found)}
+        estimate = interval(defined, seed) if defined else dict.fromkeys(("mean", "low", "high"))
+        result[name] = {"n": len(defined), **_in_percent(estimate)}
     return result
 
 
 def _paired(own: Values, other: Values, seed: int) -> dict[str, Estimate]:
-    """Each score's paired difference over the notes where both systems have it."""
+    """Each score's paired difference over the notes for which both systems have it."""
     result: dict[str, Estimate] = {}
     for name, per_note in own.items():
         pairs = [
@@ -137,10 +137,10 @@ def _paired(own: Values, other: Values, seed: int) -> dict[str, Estimate]:
             if a is not None and b is not None
         ]
         if pairs:
-            found = paired_difference(*zip(*pairs, strict=True), seed)
+            estimate = paired_difference(*zip(*pairs, strict=True), seed)
         else:
-            found = dict.fromkeys(("mean", "low", "high", "p"))
-        result[name] = {"n": len(pairs), **_in_percent(found)}
+            estimate = dict.fromkeys(("mean", "low", "high", "p"))
+        result[name] = {"n": len(pairs), **_in_percent(estimate)}
     return result
 
 
@@ -188,11 +188,11 @@ def _fact_lines(facts: Mapping[str, Estimate]) -> list[str]:
 
 def _header_lines(headers: Mapping[str, Any]) -> list[str]:
     lines = []
-    for side, found in headers.items():
-        unknown = ", ".join(f"{name} ({n})" for name, n in found["unknown"].items()) or "none"
+    for side, counts in headers.items():
+        unknown = ", ".join(f"{name} ({n})" for name, n in counts["unknown"].items()) or "none"
         lines.append(f"unknown headers of the {side}: {unknown}")
-        if found["n_without"]:
-            lines.append(f"  {found['n_without']} {side} have no known header: all subjective")
+        if counts["n_without"]:
+            lines.append(f"  {counts['n_without']} {side} have no known header: all subjective")
     return lines
 
 

@@ -1,4 +1,4 @@
-"""ROUGE per note, exactly the rouge-score package's, and how sure one may be of its mean."""
+"""ROUGE per note, equal to the rouge-score package's, and intervals for its mean."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def rouge_scores(
 ) -> dict[str, list[float]]:
     """Returns the F1 of each note by ROUGE name, in 0 to 1.
 
-    `references[i]` and `predictions[i]` belong together; each list of the result is as long as
-    they are. A text without a letter or digit scores 0. ROUGE-Lsum takes one sentence a line.
-    The values are those of `rouge_score.rouge_scorer.RougeScorer`, bit for bit.
+    `references[i]` and `predictions[i]` belong together; each list of the result has one
+    value per pair. A text without letters or digits scores 0. ROUGE-Lsum expects one sentence per
+    line. The values equal those of `rouge_score.rouge_scorer.RougeScorer` bit for bit.
 
-    Raises: ValueError for lists of different lengths; TypeError for what is not text.
+    Raises: ValueError for lists of different lengths; TypeError for a note that is not text.
     Source: rouge-score 0.1.2.
     """
     if len(references) != len(predictions):
@@ -50,13 +50,13 @@ def rouge_scores(
 def _tokenizer(stemmer: bool) -> Tokenizer:
     if not stemmer:
         return partial(tokenize.tokenize, stemmer=None)
-    from nltk.stem.porter import PorterStemmer  # a second to import, and rarely wanted
+    from nltk.stem.porter import PorterStemmer  # takes a second to import and is rarely needed
 
     return partial(tokenize.tokenize, stemmer=PorterStemmer())
 
 
 def _note_scores(reference: str, prediction: str, tokenizer: Tokenizer) -> dict[str, float]:
-    # Tokens never span lines, so the lines' tokens in a row are the text's tokens.
+    # Tokens never span lines, so the text's tokens are the lines' tokens in sequence.
     reference_lines = _lines(reference, tokenizer)
     prediction_lines = _lines(prediction, tokenizer)
     reference_tokens = [token for line in reference_lines for token in line]
@@ -84,12 +84,12 @@ def _overlap_f1(reference: Counter, prediction: Counter) -> float:
 
 
 def _f1(n_hits: int, n_reference: int, n_prediction: int) -> float:
-    """The package's own order of operations, so that the last bit agrees too."""
+    """The package's order of operations, so that results agree to the last bit."""
     return scoring.fmeasure(n_hits / max(n_prediction, 1), n_hits / max(n_reference, 1))
 
 
 def _summary_hits(reference_lines: list[Tokens], prediction_lines: list[Tokens]) -> int:
-    """Counts the tokens of the union LCS, each no more often than both sides have it."""
+    """Counts the tokens of the union LCS, each at most as often as it occurs in both texts."""
     candidates = [(positions(line), len(line)) for line in prediction_lines]
     left = Counter(token for line in reference_lines for token in line) & Counter(
         token for line in prediction_lines for token in line
@@ -117,10 +117,10 @@ def interval(values: Sequence[float], seed: int = 0) -> dict[str, float | None]:
     """Returns the mean of `values` with its 95% bootstrap interval: mean, low, high.
 
     The unit is that of `values`. BCa bootstrap over the values, 9,999 resamples, seeded.
-    One value has no interval: low and high are None. Values that are all equal, to within
-    rounding, have the interval of no width at their mean.
+    One value has no interval: low and high are None. If all values are equal to within rounding,
+    the interval has zero width at their mean.
 
-    Raises: ValueError for no values, or for one that is not finite.
+    Raises: ValueError for an empty list or a value that is not finite.
     Source: scipy.stats.bootstrap; Efron 1987, Better bootstrap confidence intervals.
     """
     from scipy import stats  # takes a second to import
@@ -136,7 +136,7 @@ def interval(values: Sequence[float], seed: int = 0) -> dict[str, float | None]:
         np.mean,
         confidence_level=CONFIDENCE,
         n_resamples=N_RESAMPLES,
-        batch=1000,  # bounds memory where there are many notes
+        batch=1000,  # limits memory for many notes
         rng=np.random.default_rng(seed),
     ).confidence_interval
     if not (math.isfinite(bounds.low) and math.isfinite(bounds.high)):
@@ -147,14 +147,14 @@ def interval(values: Sequence[float], seed: int = 0) -> dict[str, float | None]:
 def paired_difference(
     a: Sequence[float], b: Sequence[float], seed: int = 0
 ) -> dict[str, float | None]:
-    """Returns the mean of a - b over the same encounters with interval and p: mean, low, high, p.
+    """Returns mean, interval and p of a - b over the same encounters: mean, low, high, p.
 
-    The interval is `interval` of the differences. p is two-sided, of the paired permutation
-    test on the mean difference (a and b change places within encounters): exact where 2^n is
-    at most 9,999, else 9,999 seeded permutations, never 0. One pair, or no difference in any
-    pair to within rounding, gives p = 1.
+    The interval is `interval` of the differences. p is the two-sided p-value of the paired
+    permutation test on the mean difference (a and b are swapped within encounters): exact if 2^n
+    is at most 9,999, otherwise from 9,999 seeded permutations and never 0. A single pair, or pairs
+    that are all equal to within rounding, give p = 1.
 
-    Raises: ValueError for different lengths, no values, or one that is not finite.
+    Raises: ValueError for different lengths, empty lists or a value that is not finite.
     Source: scipy.stats.permutation_test, permutation_type="samples".
     """
     if len(a) != len(b):
@@ -170,7 +170,7 @@ def _permutation_p(difference: np.ndarray, seed: int) -> float:
     if difference.size == 1 or np.abs(difference).max() <= ROUNDING:
         return 1.0
     test = stats.permutation_test(
-        (difference,),  # of one sample, "samples" permutes the signs
+        (difference,),  # for one sample, "samples" permutes the signs
         np.mean,
         permutation_type="samples",
         n_resamples=N_RESAMPLES,

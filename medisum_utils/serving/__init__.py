@@ -1,5 +1,5 @@
 """The small HTTP server: `app` speaks HTTP, `engine` owns the model, `writer` loads it.
 
-Run it with `python -m medisum_utils serve --profile tiny`, or inside a notebook with
+Start it with `python -m medisum_utils serve --profile tiny`, or from a notebook with
 `background.BackgroundServer`.
 """

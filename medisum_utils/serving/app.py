@@ -1,7 +1,7 @@
-"""The HTTP side of the server: `create_app(engine)` gives the FastAPI application.
+"""The HTTP side of the server: `create_app(engine)` returns the FastAPI application.
 
-`POST /generate`, `GET /health`, the demo page at `/`, `/docs` and `/openapi.json`. Every refusal
-is `{"detail", "request_id"}`; neither answers nor logs repeat a dialogue.
+`POST /generate`, `GET /health`, the demo page at `/`, `/docs` and `/openapi.json`. Every
+refusal is `{"detail", "request_id"}`; neither answers nor logs repeat a dialogue.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ STATIC_FILES = {"/": "index.html", "/static/demo.css": "demo.css", "/static/demo
 NO_TELEMETRY = {"tracing": False, "metrics": False, "logs": False, "operation_spans": False}
 DESCRIPTION = (
     "Writes a SOAP note from a conversation between doctor and patient. A research demonstration: "
-    "notes may omit or invent facts. Not for clinical use."
+    "notes may omit facts or contain hallucinated ones. Not for clinical use."
 )
 
 
@@ -40,13 +40,13 @@ class DialogueIn(BaseModel):
     """The conversation to summarise."""
 
     dialogue: str = Field(
-        description="At least two turns, each on a line of its own as Speaker: text.",
+        description="At least two turns, each on its own line as Speaker: text.",
         examples=["Doctor: What brings you in?\nPatient: I've had a cough for three days."],
     )
 
 
 class Sections(BaseModel):
-    """The note by SOAP section; a section that the model did not write is empty."""
+    """The note split by SOAP section; a section that the model did not write is empty."""
 
     subjective: str
     objective: str
@@ -55,30 +55,34 @@ class Sections(BaseModel):
 
 
 class NoteOut(BaseModel):
-    """A note as the model wrote it, and by section."""
+    """The note as the model wrote it, and the same note split by section."""
 
     soap_note: str = Field(description="The whole note, as the model wrote it.")
     sections: Sections
-    unknown: str = Field(description="What of the note stands under none of the four headers.")
-    finished: bool = Field(description="False where the note was cut at the token limit.")
+    unknown: str = Field(description="The part of the note that is under none of the four headers.")
+    finished: bool = Field(description="False if the note was cut off at the token limit.")
     model: str = Field(description="The base model and the adapter that wrote it.")
 
 
 class Health(BaseModel):
-    """Whether the server can write notes now, and if not, why."""
+    """Whether the server can write notes now and, if not, the reason."""
 
     status: str = Field(description="ok, loading, unavailable or stopped")
-    reason: str = Field(description="Why the status is not ok, else empty.")
-    model: str | None = Field(description="The base model and the adapter, once loaded.")
+    reason: str = Field(description="Why the status is not ok; empty if it is.")
+    model: str | None = Field(
+        description="The base model and the adapter; null until they are loaded."
+    )
     n_waiting: int = Field(description="Requests in the queue.")
-    max_waiting: int = Field(description="Requests that may wait; one more is refused with 429.")
+    max_waiting: int = Field(
+        description="The queue's capacity; further requests are refused with 429."
+    )
 
 
 class Problem(BaseModel):
     """Why a request was refused."""
 
-    detail: str = Field(description="What was expected, and what came, never its text.")
-    request_id: str = Field(description="The X-Request-ID of the request or a new one.")
+    detail: str = Field(description="What was expected and what was received, without its text.")
+    request_id: str = Field(description="The request's X-Request-ID, or a generated one.")
 
 
 REFUSALS: dict[int | str, dict[str, Any]] = {
@@ -88,16 +92,16 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
         408: "The body did not arrive in time.",
         413: "The dialogue is too long, in bytes, characters or tokens.",
         415: "The content type is not application/json.",
-        422: "There is no dialogue, it is empty, or it is no conversation.",
-        429: "Too many requests wait; Retry-After says when to come back.",
+        422: "The dialogue is missing, empty or not a conversation.",
+        429: "The queue is full; Retry-After says when to try again.",
         500: "The model failed.",
-        503: "No model: it is being loaded (see Retry-After) or there is none.",
+        503: "No model is available, or it is still loading (see Retry-After).",
     }.items()
 }
 
 
 def create_app(engine: Engine, limits: Limits | None = None) -> FastAPI:
-    """The application around an engine, which it starts and stops with the server."""
+    """The application; it starts the engine with the server and stops it at shutdown."""
     limits = limits or Limits()
 
     @asynccontextmanager
@@ -114,7 +118,7 @@ def create_app(engine: Engine, limits: Limits | None = None) -> FastAPI:
         docs_url=None,  # FastAPI's own page loads its script from a CDN
         redoc_url=None,
         redirect_slashes=False,
-        telemetry=NO_TELEMETRY,  # a trace or an exported log would carry the error's text
+        telemetry=NO_TELEMETRY,  # traces and exported logs would include error messages
     )
     _add_refusals(app)
     _add_api(app, engine, limits)
@@ -143,7 +147,9 @@ def _add_api(app: FastAPI, engine: Engine, limits: Limits) -> None:
             model=engine.model_name or "",
         )
 
-    not_ok = {503: {"model": Health, "description": "The same, while no note can be written."}}
+    not_ok = {
+        503: {"model": Health, "description": "The same record while no note can be written."}
+    }
 
     @app.get(
         "/health",
@@ -184,17 +190,17 @@ def _add_refusals(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:
-        known = {
+        details = {
             400: "request body: expected JSON, got something else",
             404: "no such page; see /docs",
         }
-        detail = known.get(error.status_code, str(error.detail))
+        detail = details.get(error.status_code, str(error.detail))
         refusal = Refusal(error.status_code, detail, dict(error.headers or {}))
         return refusal_response(request.state.request_id, refusal)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
-        """FastAPI's own answer repeats the input; this one names only what was expected."""
+        """FastAPI's default answer echoes the input; this one states only what was expected."""
         return refusal_response(request.state.request_id, _invalid_body(request, error))
 
 
@@ -222,21 +228,23 @@ def _submit(engine: Engine, dialogue: str) -> Future[WrittenNote]:
 
 
 def _not_ready(error: NotReady) -> Refusal:
-    later = {} if error.retry_after_s is None else {"retry-after": str(error.retry_after_s)}
-    return Refusal(503, f"{error.state}: {error.reason}", later)
+    headers = {} if error.retry_after_s is None else {"retry-after": str(error.retry_after_s)}
+    return Refusal(503, f"{error.state}: {error.reason}", headers)
 
 
 async def _result(request: Request, job: Future[WrittenNote]) -> WrittenNote:
-    """Waits for the note or for the client to leave, which takes the job out of the queue."""
+    """Waits for the note; if the client disconnects first, its job leaves the queue."""
     waiting = asyncio.wrap_future(job)
-    gone = asyncio.ensure_future(request.receive())  # the body is read: only a disconnect can come
+    disconnect = asyncio.ensure_future(
+        request.receive()
+    )  # the body has been read: only a disconnect can follow
     try:
-        await asyncio.wait({waiting, gone}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({waiting, disconnect}, return_when=asyncio.FIRST_COMPLETED)
         if not waiting.done():
             raise Refusal(CLIENT_GONE, "the client closed the connection")
         return waiting.result()
     except NotReady as error:
         raise _not_ready(error) from None
     finally:
-        gone.cancel()
-        waiting.cancel()  # no effect on a note that is done; drops one that waits
+        disconnect.cancel()
+        waiting.cancel()  # no effect on a finished note; drops a queued one

@@ -1,4 +1,4 @@
-"""A server beside a running notebook or test: uvicorn in a thread, on a free port."""
+"""A server inside a running notebook or test: uvicorn in a thread, on a free port."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from fastapi import FastAPI
 class BackgroundServer:
     """Serves an app until `stop` or the end of a `with` block; `url` is its address.
 
-    `port=0` takes a free one. The thread ends with the process, whatever is still open.
+    `port=0` picks a free one. The thread ends with the process, even if requests are open.
 
-    Raises: OSError where the port is taken.
+    Raises: OSError if the port is in use.
     """
 
     def __init__(self, app: FastAPI, host: str = "127.0.0.1", port: int = 0) -> None:
@@ -34,7 +34,7 @@ class BackgroundServer:
     def start(self, timeout_s: float = 30.0) -> BackgroundServer:
         """Returns once the server accepts connections (the model may still be loading).
 
-        Raises: RuntimeError where it ended while starting, TimeoutError after `timeout_s`.
+        Raises: RuntimeError if the server ended during startup, TimeoutError after `timeout_s`.
         """
         self._thread.start()
         deadline = time.monotonic() + timeout_s

@@ -1,4 +1,4 @@
-"""What the server accepts as a dialogue, and how it refuses the rest without repeating it."""
+"""Which dialogues the server accepts, and how it refuses others without repeating their text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MIN_TURNS = 2
 
 @dataclass
 class Refusal(Exception):
-    """An answer other than 200: its status, and why in a sentence without the client's text."""
+    """A response other than 200: its status and a one-sentence reason without the client's text."""
 
     status: int
     detail: str
@@ -25,15 +25,15 @@ class Refusal(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much one request may bring; tokens are limited by the model, see `engine`."""
+    """The size limits of one request; the model limits tokens, see `engine`."""
 
     max_body_bytes: int = 1_048_576  # 60,000 characters, each escaped as 12 bytes, still fit
-    max_characters: int = 60_000  # six times the longest encounter of ACI-Bench, about
+    max_characters: int = 60_000  # about six times the longest encounter of ACI-Bench
     body_timeout_s: float = 30.0
 
 
 class Counts(Protocol):
-    """What counts the tokens of a prompt, such as the engine's writer."""
+    """Anything that counts the tokens of a prompt, such as the engine's writer."""
 
     max_prompt_tokens: int
 
@@ -42,7 +42,7 @@ class Counts(Protocol):
 
 
 def is_accepted(text: str, limits: Limits, writer: Counts) -> bool:
-    """Whether the server would write a note of this dialogue."""
+    """Whether the server would write a note for this dialogue."""
     try:
         dialogue = check_dialogue(text, limits)
     except Refusal:
@@ -51,10 +51,10 @@ def is_accepted(text: str, limits: Limits, writer: Counts) -> bool:
 
 
 def check_dialogue(text: str, limits: Limits) -> str:
-    """Returns the dialogue as training wrote it, one turn a line; see `transcript.parse_turns`.
+    """Returns the dialogue in the training format, one turn per line; see `transcript.parse_turns`.
 
-    Raises: Refusal 413 for too many characters, 422 for an empty text or one without at least
-    two turns `Speaker: text`, each on a line of its own.
+    Raises: Refusal 413 for too many characters; 422 for a text that is empty or has fewer than
+    two turns `Speaker: text`, each on its own line.
     """
     if len(text) > limits.max_characters:
         raise Refusal(
@@ -62,13 +62,13 @@ def check_dialogue(text: str, limits: Limits) -> str:
         )
     try:
         text.encode()
-    except UnicodeEncodeError:  # JSON can spell one half of a surrogate pair
+    except UnicodeEncodeError:  # JSON can contain half of a surrogate pair
         raise Refusal(422, "dialogue: expected whole Unicode characters, got half of one") from None
     if not text.strip():
         raise Refusal(422, "dialogue: expected a conversation, got no text")
     try:
         turns = parse_turns(text)
-    except ValueError as error:  # it says the line, never its text
+    except ValueError as error:  # its message names the line, never its text
         raise Refusal(422, f"dialogue: {error}") from None
     if len(turns) < MIN_TURNS:
         raise Refusal(

@@ -11,17 +11,23 @@ import typer
 
 
 def serve_command(
-    profile: Annotated[str, typer.Option(help="The profile whose adapter writes.")] = "tiny",
+    profile: Annotated[
+        str, typer.Option(help="The profile whose adapter writes the notes.")
+    ] = "tiny",
     base_model: Annotated[
         str | None,
-        typer.Option(help="Where the adapter's own base is now; default: where it was."),
+        typer.Option(
+            help="Current location of the adapter's base model [default: where it was trained]."
+        ),
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
-    max_batch: Annotated[int, typer.Option(min=1, help="Notes written at once.")] = 8,
-    max_waiting: Annotated[int, typer.Option(min=1, help="Requests that may wait.")] = 32,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 picks a free one.")] = 8000,
+    max_batch: Annotated[int, typer.Option(min=1, help="Notes written in one batch.")] = 8,
+    max_waiting: Annotated[
+        int, typer.Option(min=1, help="Requests that may wait in the queue.")
+    ] = 32,
 ) -> None:
-    """Serve the fine-tuned model over HTTP, with a demo page, decoding as 04_eval scored it."""
+    """Serve the fine-tuned model over HTTP, with a demo page, decoding exactly as 04_eval did."""
     import uvicorn
 
     from medisum_utils.clutter import silence_clutter
@@ -32,8 +38,8 @@ def serve_command(
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     if not is_loopback(host):
         typer.echo(
-            f"Listening on {host}: anyone who reaches it can use the model, and dialogues travel "
-            "unencrypted. Put a proxy with TLS and a login before it.",
+            f"Listening on {host}: anyone who can reach it can use the model, and dialogues are "
+            "sent unencrypted. Put it behind a proxy with TLS and a login.",
             err=True,
         )
     silence_clutter()
@@ -43,10 +49,10 @@ def serve_command(
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches an address."""
+    """Whether only this machine can reach an address."""
     if host == "localhost":
         return True
     try:
         return ipaddress.ip_address(host).is_loopback
-    except ValueError:  # a name, which may stand for any address
+    except ValueError:  # a host name, which may resolve to any address
         return False

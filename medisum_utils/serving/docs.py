@@ -1,4 +1,4 @@
-"""The page at `/docs`: the API's own OpenAPI schema as plain HTML, with no script or address."""
+"""The page at `/docs`: the API's own OpenAPI schema as HTML without scripts or external links."""
 
 from __future__ import annotations
 
@@ -51,16 +51,16 @@ def docs_page(openapi: dict[str, Any]) -> str:
 
 
 def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
-    parts = [
+    pieces = [
         f"<section><h2><code>{method} {escape(path)}</code></h2>",
         f"<p>{escape(operation.get('summary', ''))}.</p>",
     ]
     body = operation.get("requestBody", {}).get("content", {}).get("application/json")
     if body:
-        parts.append(f"<p>Body: {_type(body['schema'])}</p><pre>{escape(EXAMPLE)}</pre>")
+        pieces.append(f"<p>Body: {_type(body['schema'])}</p><pre>{escape(EXAMPLE)}</pre>")
     rows = "".join(_response(*item) for item in operation["responses"].items())
-    parts.append(_table(("Status", "Body", "Meaning"), rows))
-    return "".join(parts) + "</section>"
+    pieces.append(_table(("Status", "Body", "Meaning"), rows))
+    return "".join(pieces) + "</section>"
 
 
 def _response(status: str, response: dict[str, Any]) -> str:
@@ -87,7 +87,7 @@ def _table(names: tuple[str, ...], rows: str) -> str:
 
 
 def _type(schema: dict[str, Any]) -> str:
-    """The name of a type; records are links to their table."""
+    """The name of a type; records link to their table."""
     return " or ".join(_type_names(schema)) or "anything"
 
 
@@ -97,5 +97,5 @@ def _type_names(schema: dict[str, Any]) -> Iterator[str]:
         yield f'<a href="#{name}">{name}</a>'
     elif "type" in schema:
         yield escape(str(schema["type"]))
-    for part in schema.get("anyOf", ()):
-        yield from _type_names(part)
+    for option in schema.get("anyOf", ()):
+        yield from _type_names(option)

@@ -1,7 +1,7 @@
-"""One worker thread that owns the model, a bounded queue before it, and micro-batches.
+"""One worker thread that owns the model, fed by a bounded queue in micro-batches.
 
-Requests that wait while a batch is written go together into the next one. A request whose client
-has gone is dropped from the queue. A full queue, a loading or a missing model is an error.
+Requests that arrive while a batch is written form the next one. A request whose client has
+disconnected is dropped from the queue. A full queue or a model that is not loaded is an error.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ LOADING, OK, UNAVAILABLE, STOPPED = "loading", "ok", "unavailable", "stopped"
 
 
 class Writer(Protocol):
-    """What the engine asks of a loaded model; `writer.ModelWriter` is the one in use."""
+    """What the engine needs from a loaded model; `writer.ModelWriter` implements it."""
 
     name: str
     max_prompt_tokens: int
 
     def count_tokens(self, dialogue: str) -> int:
-        """The length of the rendered prompt, in tokens; any thread may ask."""
+        """The length of the rendered prompt, in tokens; called from any thread."""
 
     def write(self, dialogues: Sequence[str]) -> list[WrittenNote]:
-        """One note per dialogue, in order; only the engine's thread asks."""
+        """One note per dialogue, in order; called from the engine's thread only."""
 
 
 class NotReady(Exception):
-    """There is no model to ask; `state` and `reason` say why, `retry_after_s` when to try again."""
+    """The model is not available; `state` and `reason` say why, `retry_after_s` when to retry."""
 
     def __init__(self, state: str, reason: str, retry_after_s: int | None) -> None:
         super().__init__(reason)
@@ -46,7 +46,7 @@ class NotReady(Exception):
 
 
 class QueueFull(Exception):
-    """As many requests wait as may; `retry_after_s` is about when a place becomes free."""
+    """The queue is full; `retry_after_s` estimates when a place becomes free."""
 
     def __init__(self, n_waiting: int, retry_after_s: int) -> None:
         super().__init__(f"{n_waiting} requests are waiting, which is the limit")
@@ -54,7 +54,7 @@ class QueueFull(Exception):
 
 
 class PromptTooLong(Exception):
-    """The rendered prompt has more tokens than the model reads beside the note it must write."""
+    """The rendered prompt leaves too few of the model's positions for the note."""
 
     def __init__(self, n_tokens: int, limit_tokens: int) -> None:
         super().__init__(f"expected at most {limit_tokens} prompt tokens, got {n_tokens}")
@@ -69,8 +69,8 @@ class _Job:
 class Engine:
     """Loads a writer in its own thread and writes the notes of the requests in its queue.
 
-    `load` is called once, in that thread, by `start`. `max_waiting` bounds the queue, `max_batch`
-    the notes written at once; `gather_s` is how long a lone request waits for company.
+    `load` is called once, in that thread, by `start`. `max_waiting` limits the queue and
+    `max_batch` the batch; `gather_s` is how long a batch that is not full waits for more requests.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Engine:
         self._thread.start()
 
     def stop(self, timeout_s: float = 60.0) -> None:
-        """Refuses what waits and ends the thread after the batch it is writing.
+        """Refuses queued requests and ends the thread after the current batch.
 
         Raises: TimeoutError if that batch takes longer than `timeout_s`.
         """
@@ -117,7 +117,7 @@ class Engine:
     def wait_until_loaded(self, timeout_s: float) -> None:
         """Returns once the model is loaded.
 
-        Raises: NotReady where it could not be loaded, TimeoutError after `timeout_s`.
+        Raises: NotReady if it could not be loaded, TimeoutError after `timeout_s`.
         """
         with self._changed:
             if not self._changed.wait_for(lambda: self.state != LOADING, timeout_s):
@@ -127,7 +127,7 @@ class Engine:
     def require_ready(self) -> Writer:
         """The loaded writer.
 
-        Raises: NotReady without one.
+        Raises: NotReady if there is none.
         """
         with self._changed:
             if self.state != OK or self._writer is None:
@@ -136,15 +136,15 @@ class Engine:
 
     @property
     def n_waiting(self) -> int:
-        """The requests in the queue whose clients are still there."""
+        """The number of queued requests whose clients are still connected."""
         with self._changed:
             return self._drop_cancelled()
 
     def submit(self, dialogue: str) -> Future[WrittenNote]:
-        """Queues a dialogue; cancelling the future drops it while it waits.
+        """Queues a dialogue; cancelling the future removes it while it is queued.
 
         Raises: NotReady without a model, PromptTooLong, QueueFull at the limit. The future raises
-        what the model raised, or NotReady where the server stopped first.
+        what the model raised, or NotReady if the server stopped first.
         """
         writer = self.require_ready()
         n_tokens = writer.count_tokens(dialogue)
@@ -179,20 +179,22 @@ class Engine:
             self._load_writer()
             while (batch := self._next_batch()) is not None:
                 self._write(batch)
-        except BaseException as error:  # the thread ends here: say so to who waits, then re-raise
+        except (
+            BaseException
+        ) as error:  # the thread ends here: fail the queued requests, then re-raise
             self._set_state(UNAVAILABLE, f"the engine stopped: {type(error).__name__}")
             raise
         finally:
-            self._writer = None  # gives the model's memory back
+            self._writer = None  # frees the model's memory
 
     def _load_writer(self) -> None:
         started = time.perf_counter()
         try:
             self._writer = self._load()
         except (OSError, ValueError, MemoryError) as error:
-            # Ours say what to do, and no dialogue has been read yet.
+            # Our messages say what to do, and cannot quote a dialogue: none has been read yet.
             self._set_state(UNAVAILABLE, f"no model: {error}")
-        except Exception as error:  # noqa: BLE001  told by /health, and the server stays up
+        except Exception as error:  # noqa: BLE001  /health reports it, and the server stays up
             log.error("loading failed: %s", describe(error))
             self._set_state(UNAVAILABLE, f"no model: {type(error).__name__} while loading it")
         else:
@@ -209,7 +211,7 @@ class Engine:
             self._changed.notify_all()
 
     def _next_batch(self) -> list[_Job] | None:
-        """Waits for work; None when there will be none any more."""
+        """Waits for requests; None once the engine has stopped."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self.state != OK)
             self._changed.wait_for(self._batch_is_full_or_over, self.gather_s)

@@ -19,9 +19,9 @@ from medisum_utils.serving.privacy import describe
 log = logging.getLogger(__name__)
 
 REQUEST_ID = "x-request-id"
-CLIENT_GONE = 499  # nginx's number for a client that closed the connection; nobody receives it
+CLIENT_GONE = 499  # nginx's status for a client that closed the connection; it is only logged
 _PLAIN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_DRAINED_BYTES = 8_388_608  # read and thrown away, so that the client hears the answer
+_DRAINED_BYTES = 8_388_608  # read and discarded, so that the client receives the response
 _HEADERS = {
     "cache-control": "no-store",
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -39,7 +39,7 @@ def refusal_response(request_id: str, refusal: Refusal) -> Response:
 
 
 class Guard:
-    """Wraps an app; `known_paths` are the only paths that a log line repeats."""
+    """Wraps an app; only `known_paths` appear in the log."""
 
     def __init__(self, app: ASGIApp, limits: Limits, known_paths: Iterable[str]) -> None:
         self.app, self.limits, self.known_paths = app, limits, frozenset(known_paths)
@@ -79,16 +79,16 @@ class Guard:
 
 
 def _request_id(scope: Scope) -> str:
-    """The client's id where it is plain and so carries no text into a log, else a new one."""
-    given = Headers(scope=scope).get(REQUEST_ID, "")
-    return given if _PLAIN_ID.fullmatch(given) else uuid.uuid4().hex
+    """The client's id if it is plain, so that no text gets into the log; otherwise a new one."""
+    request_id = Headers(scope=scope).get(REQUEST_ID, "")
+    return request_id if _PLAIN_ID.fullmatch(request_id) else uuid.uuid4().hex
 
 
 async def _read_body(scope: Scope, receive: Receive, limits: Limits) -> bytes:
     """The whole body of a request.
 
-    Raises: Refusal 413 beyond `max_body_bytes`, 408 where it takes longer than `body_timeout_s`,
-    400 where it is not UTF-8 or the client left before its end.
+    Raises: Refusal 413 above `max_body_bytes`, 408 if it takes longer than `body_timeout_s`,
+    400 if it is not UTF-8 or the client disconnects before sending all of it.
     """
     declared = Headers(scope=scope).get("content-length", "0")
     n_declared = int(declared) if declared.isascii() and declared.isdigit() else 0
@@ -109,13 +109,13 @@ async def _read_body(scope: Scope, receive: Receive, limits: Limits) -> bytes:
 
 
 async def _receive_body(receive: Receive, n_declared: int, limit: int) -> tuple[bytes, int]:
-    """Keeps at most `limit` bytes and counts them all, up to where it stops draining."""
+    """Keeps at most `limit` bytes and counts all of them until it stops draining."""
     kept = bytearray()
     n_bytes, more = 0, n_declared <= _DRAINED_BYTES
     while more and n_bytes <= _DRAINED_BYTES:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise Refusal(400, "request body: the client left before its end")
+            raise Refusal(400, "request body: the client disconnected before sending all of it")
         chunk = message.get("body", b"")
         n_bytes += len(chunk)
         if n_bytes <= limit:
@@ -125,7 +125,7 @@ async def _receive_body(receive: Receive, n_declared: int, limit: int) -> tuple[
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
-    """A `receive` that gives the body once more and after it what comes, such as a disconnect."""
+    """A `receive` that replays the body, then passes on what follows, such as a disconnect."""
     pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def replayed() -> Message:

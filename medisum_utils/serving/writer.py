@@ -1,7 +1,7 @@
-"""The model that the server asks: base and adapter merged, with the renderer of its training.
+"""The server's model: base and adapter merged, with the renderer it was trained with.
 
-Loading merges the adapter into dequantised weights: generating in NF4 is 3 to 16 times slower on a
-CPU, and that merge is exact.
+Loading merges the adapter into the dequantised weights: the merge is exact, and generating in NF4
+is 3 to 16 times slower on a CPU.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ModelWriter:
-    """Writes notes with a merged model, decoded as they were scored."""
+    """Writes notes with a merged model and the decoding that was scored."""
 
     name: str
     model: PreTrainedModel
@@ -41,7 +41,7 @@ class ModelWriter:
 
     @property
     def max_prompt_tokens(self) -> int:
-        """What the model's positions leave for the prompt, in tokens."""
+        """The longest prompt that leaves room for the note, in tokens."""
         return self.model.config.max_position_embeddings - self.decoding.max_new_tokens
 
     def count_tokens(self, dialogue: str) -> int:
@@ -62,11 +62,11 @@ class ModelWriter:
 def load_writer(profile: str, base_model: str | None = None) -> ModelWriter:
     """Merges the adapter of a profile into its base and returns the two as a writer.
 
-    `base_model` is another place of the very base that the adapter was trained on; None takes the
-    place that the adapter names. Decoding is that of 04.
+    `base_model` is where the adapter's base is now; None takes the location that the adapter
+    names. The base must be the one that the adapter was trained on. Decoding is that of 04.
 
-    Raises: FileNotFoundError that names the notebook which makes what is missing; ValueError for
-    an adapter, base or decoding that do not belong together.
+    Raises: FileNotFoundError that names the notebook that makes the missing file; ValueError if
+    adapter, base and decoding do not belong together.
     """
     folder = require_adapter(runs.adapter_dir(profile))
     base = base_model or trained_base(folder)

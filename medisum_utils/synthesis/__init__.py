@@ -1,5 +1,5 @@
-"""Synthetic encounters: a case with its facts, people who talk about it, and the note that follows.
+"""Synthetic encounters: a case with its facts, a dialogue about it, and the note that follows.
 
-`casebook` knows what can be wrong with a person, `soap` how a note words it, `speech` how people
-say it, `encounters` puts the three together.
+`casebook` holds the clinical content, `soap` the wording of notes, `speech` the wording of
+dialogues; `encounters` combines the three.
 """

@@ -1,9 +1,10 @@
-"""Training encounters with other names in them, so that a note is not written from memory.
+"""Training encounters with exchanged names, so that the model cannot write notes from memory.
 
-A few hundred encounters name the same problems again and again, and a small model would rather
-recall than read. So a share of the training encounters is made anew with names from all problems,
-with one word changed, or made up (see `invented`). Only training has them: validation and tests
-are as the casebook has them, and what is held out of training stays out of these, too.
+A few hundred encounters repeat the same problems, and a small model would memorise them instead of
+reading the dialogue. Therefore some of the training encounters are generated again with names that
+are mixed from all problems, changed in one word, or made up (see `invented`). Only the training
+data has them: validation and test encounters use the casebook's names, and names that are held out
+of training are held out here too.
 """
 
 from __future__ import annotations
@@ -18,16 +19,18 @@ from medisum_utils.synthesis.encounters import GrammarClash, generate_one
 from medisum_utils.synthesis.invented import Inventor, casebook_words
 
 EXCHANGED = "exchanged_names"  # key of `Encounter.meta`
-SEED = 17  # of all such encounters; the profile's own seed draws their numbers
-P_BLENDED = 0.7  # of names from all problems rather than from none
+SEED = 17  # of all such encounters; the profile's seed draws their numbers
+P_BLENDED = 0.7  # probability of blended names; otherwise all are made up
 
 
 def with_exchanged_names(
     encounters: Sequence[Encounter], share: float, *, seed: int
 ) -> list[Encounter]:
-    """The encounters, about `share` of them made anew under other names, each from its place alone.
+    """The encounters, about `share` of them generated again with other names.
 
-    Raises: ValueError for a share that is none, or that leaves no encounter as it was.
+    Each depends on its index only.
+
+    Raises: ValueError for a share that is not from 0 to below 1.
     """
     if not 0.0 <= share < 1.0:
         raise ValueError(f"expected a share of exchanged names from 0 to below 1, got {share}")
@@ -35,8 +38,8 @@ def with_exchanged_names(
         return list(encounters)
     inventor = Inventor(load_casebook(), casebook_words(load_casebook()))
     return [
-        _exchanged(inventor, one, random.Random(f"{seed}/exchanged/{number}"), share)
-        for number, one in enumerate(encounters)
+        _exchanged(inventor, encounter, random.Random(f"{seed}/exchanged/{number}"), share)
+        for number, encounter in enumerate(encounters)
     ]
 
 
@@ -50,5 +53,5 @@ def _exchanged(
         try:
             made = generate_one(rng.randrange(2**40), seed=SEED, split="train", sampler=draw(rng))
         except GrammarClash:
-            continue  # random words can spell a piece of the grammar; draw others
+            continue  # random words can clash with the note's grammar; draw again
         return replace(made, id=f"{encounter.id}-x", split=encounter.split, meta={EXCHANGED: "yes"})

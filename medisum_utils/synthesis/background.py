@@ -10,7 +10,7 @@ from medisum_utils.synthesis.speech import bare_verb
 
 
 def denied_topic(script: Script, topic: str) -> None:
-    """A whole topic asked about and denied."""
+    """A whole topic that the doctor asks about and the patient denies."""
     keys = [("denial", NONE_LINES[topic][1])]
     script.doctor(f"ask_{topic}", keys)
     script.patient("none_topic", keys)
@@ -27,7 +27,7 @@ def _history(script: Script, ask: str, kind: str, terms: list[Term], answer: str
 
 
 def conditions(script: Script) -> None:
-    """Past conditions, told by the patient or known from the chart alone."""
+    """Past conditions, reported by the patient or read from the chart."""
     terms = script.case.conditions
     if script.rng.random() < 0.35:
         for term in terms:
@@ -84,15 +84,15 @@ def _corrected_dose(script: Script, item: Prescription, keys: list[Key], slots: 
     if not wrong:
         script.patient("medicine_full", keys, x=item.name, **slots)
         return
-    said_wrong = {"dose": wrong, "freq": slots["freq"]}
-    script.patient("medicine_full", [keys[0], *keys[2:]], x=item.name, **said_wrong)
+    wrong_slots = {"dose": wrong, "freq": slots["freq"]}
+    script.patient("medicine_full", [keys[0], *keys[2:]], x=item.name, **wrong_slots)
     script.corrections.append(
         lambda: script.patient("correct_dose", [keys[1]], x=item.name, w=wrong, dose=slots["dose"])
     )
 
 
 def frequency_text(script: Script, item: Prescription) -> str:
-    """Route and frequency as spoken; by mouth goes without saying."""
+    """Route and frequency as spoken; "by mouth" is left out."""
     spoken = script.voices.frequency(item.frequency)
     return f"{item.route} {spoken}".strip()
 

@@ -1,7 +1,7 @@
-"""What can be wrong with a person: the casebook's word lists.
+"""The casebook: word lists of problems, medicines and everything else that a case may contain.
 
-The lists are data (`casebook/*.yaml`, `casebook/medicines.csv`). Whole problems and medicines are
-held out: only the split `test_unseen` draws them.
+The lists are data (`casebook/*.yaml`, `casebook/medicines.csv`). Some problems and medicines are
+held out entirely: only the split `test_unseen` draws them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ CHILD_SPECIALITIES = {"dermatology", "ear_nose_throat", "infectious_disease", "r
 
 @dataclass(frozen=True, slots=True)
 class Medicine:
-    """A medicine with the doses and frequencies it is prescribed in."""
+    """A medicine with the doses and frequencies in which it is prescribed."""
 
     name: str
     doses: tuple[str, ...]
@@ -65,7 +65,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Casebook:
-    """All lists together; `common` holds those that no single problem owns."""
+    """All lists; `common` holds those that are shared by all problems."""
 
     problems: tuple[Problem, ...]
     medicines: dict[str, Medicine]
@@ -107,7 +107,7 @@ def _medicine(row: dict[str, str]) -> Medicine:
 
 @lru_cache(maxsize=1)
 def load_casebook() -> Casebook:
-    """Reads the word lists once; KeyError names what a record lacks."""
+    """Reads the word lists once; a KeyError names a field that a record lacks."""
     problems = []
     for path in sorted((FOLDER / "problems").glob("*.yaml")):
         records = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)

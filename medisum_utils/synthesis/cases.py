@@ -1,4 +1,4 @@
-"""Cases drawn from the casebook: what is true of one patient on one day."""
+"""Draws cases from the casebook: what is true of one patient on one day."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ STATUSES = ("well controlled", "stable", "not at goal", "worsening", "improving"
 
 @dataclass(frozen=True, slots=True)
 class Prescription:
-    """A medicine as somebody takes it; dose and frequency are "" where nobody says them."""
+    """A medicine as prescribed; dose and frequency are "" if nobody mentions them."""
 
     name: str
     dose: str = ""
@@ -25,7 +25,7 @@ class Prescription:
 class Case:
     """What is true of one patient on one day; None or empty means that nobody mentions it.
 
-    An empty list that was asked about and denied is named in `denied_topics`.
+    `denied_topics` names the empty lists that the doctor asks about and the patient denies.
     """
 
     problem: Problem
@@ -64,7 +64,7 @@ class Case:
 
 
 def some(rng: random.Random, items, low: int, high: int) -> list:
-    """Draws between `low` and `high` different items, fewer where there are not as many."""
+    """Draws between `low` and `high` different items, fewer if there are not enough."""
     items = list(items)
     return rng.sample(items, min(len(items), rng.randint(low, high)))
 
@@ -85,8 +85,8 @@ def prescribe(rng: random.Random, medicine: Medicine, *, known: bool = True) -> 
 class CaseSampler:
     """Draws cases from a casebook: `held_out=False` for training, True for `test_unseen`.
 
-    `withheld` are names that nobody may have as history, family illness or allergy, beside those
-    that the book itself holds out.
+    `withheld` are names that must not appear as history, family illness or allergy, in addition to
+    those that the book holds out.
     """
 
     def __init__(
@@ -96,9 +96,9 @@ class CaseSampler:
         self.problems = [p for p in book.problems if p.held_out == held_out]
         self.medicines = [m for m in book.medicines.values() if m.held_out == held_out]
         self.allowed = {m.name for m in self.medicines}
-        # What is held out must not come back as somebody's history, family or allergy.
+        # Held-out names must not reappear as history, family illness or allergy.
         names = [*book.problems, *book.medicines.values()]
-        self.withheld = {one.name for one in names if one.held_out and not held_out}
+        self.withheld = {item.name for item in names if item.held_out and not held_out}
         self.withheld |= set(withheld)
         if not self.problems or not self.medicines:
             raise ValueError(f"the casebook has no problem or medicine with held_out={held_out}")
@@ -142,7 +142,7 @@ class CaseSampler:
         case.reported, case.denied = symptoms[:n_reported], symptoms[n_reported:]
 
     def _topic(self, rng: random.Random, case: Case, topic: str, p_any: float, p_none: float):
-        """True where the topic has content; a denial is written down on the way."""
+        """True if the topic has content; otherwise it may be added to the denied topics."""
         draw = rng.random()
         if p_any <= draw < p_any + p_none:
             case.denied_topics.add(topic)
@@ -172,7 +172,7 @@ class CaseSampler:
                 (relative, rng.choice(common["family_conditions"]))
                 for relative in some(rng, common["relatives"], 1, 2)
             ]
-            case.family = [one for one in drawn if one[1] not in self.withheld]
+            case.family = [pair for pair in drawn if pair[1] not in self.withheld]
         if adult and rng.random() < 0.6:
             case.social = self._social(rng)
 
@@ -206,21 +206,21 @@ class CaseSampler:
             case.results.append((result["test"], result_value(rng, result)))
 
     def _plan(self, rng: random.Random, case: Case) -> None:
-        problem, taken = case.problem, {m.name for m in case.medicines}
+        problem, taken_names = case.problem, {m.name for m in case.medicines}
         case.qualifier = rng.choice(problem.qualifiers) if rng.random() < 0.6 else ""
         for condition in case.conditions:
             if rng.random() < 0.4:
                 case.statuses.append((condition.term, rng.choice(STATUSES)))
-        known = [m for m in case.medicines if m.dose]
-        if known and rng.random() < 0.4:
-            self._change(rng, case, rng.choice(known))
-        options = [name for name in problem.medicines if name not in taken]
-        usual = [name for name in options if name in self.allowed]
-        # A fifth of the new medicines are drawn from all: a problem must not give its drug away.
+        with_dose = [m for m in case.medicines if m.dose]
+        if with_dose and rng.random() < 0.4:
+            self._change(rng, case, rng.choice(with_dose))
+        options = [name for name in problem.medicines if name not in taken_names]
+        choices = [name for name in options if name in self.allowed]
+        # A fifth of the cases draw new medicines from all: a problem must not reveal its medicine.
         if rng.random() < 0.2:
-            usual = [m.name for m in self.medicines if m.name not in taken]
-        for name in some(rng, usual or [rng.choice(self.medicines).name], 0, 2):
-            if name not in taken:
+            choices = [m.name for m in self.medicines if m.name not in taken_names]
+        for name in some(rng, choices or [rng.choice(self.medicines).name], 0, 2):
+            if name not in taken_names:
                 case.start.append(prescribe(rng, self.book.medicines[name]))
         case.orders = some(rng, problem.orders, 0, 3)
         case.referrals = some(rng, problem.referrals, 0, 1)

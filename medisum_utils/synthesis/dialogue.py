@@ -1,4 +1,4 @@
-"""The dialogue that speaks a case: who asks what, who answers, and which turn says which fact."""
+"""Turns a case into a dialogue, and records which turn states which fact."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Key = tuple[str, str]  # kind and text of a fact
 
 @dataclass(slots=True)
 class Line:
-    """One turn in the making, with the facts it says."""
+    """A turn under construction, with the facts it states."""
 
     speaker: str
     text: str
@@ -24,7 +24,7 @@ class Line:
 
 
 def prescription_keys(kind: str, item: Prescription) -> list[Key]:
-    """The facts that a fully spoken prescription says."""
+    """The facts that a complete prescription states."""
     rest = " ".join(part for part in (item.route, item.frequency) if part)
     keys = [(kind, item.name)]
     keys += [("dose", f"{item.name} {item.dose}")] if item.dose else []
@@ -32,7 +32,7 @@ def prescription_keys(kind: str, item: Prescription) -> list[Key]:
 
 
 class Script:
-    """Lines as they are spoken; helpers that keep the record of facts beside them."""
+    """The lines of a dialogue, with helpers that record the facts they state."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class Script:
         self.voices = Voices(rng, case.sex, unseen=unseen, names=book.common, rewording=rewording)
         self.lines: list[Line] = []
         self.order: dict[Key, int] = {}  # facts in the order of their first mention
-        # Topics that opened up on the way, and corrections still to come: calls to make later.
+        # Functions to call later: topics that have come up, and corrections still to be made.
         self.open_topics: list = []
         self.corrections: list = []
 
@@ -55,14 +55,14 @@ class Script:
         return phrasings(self.book.common[key], unseen=self.unseen)
 
     def doctor(self, key: str, says: Sequence[Key] = (), **slots: object) -> None:
-        """Adds a doctor's line, at times with a short acknowledgement before it."""
+        """Adds a doctor's line, sometimes after a short acknowledgement."""
         text = self.voices.doctor(key, **slots)
         if self.lines and self.lines[-1].speaker != "doctor" and self.rng.random() < 0.25:
             text = f"{self.rng.choice(self.common('acks'))} {text}"
         self.say("doctor", text, says)
 
     def patient(self, key: str, says: Sequence[Key] = (), **slots: object) -> None:
-        """Adds an answer, the patient's own or a relative's."""
+        """Adds an answer by the patient or a relative."""
         relative = self.rng.random() < self.voices.p_relative
         speaker = "relative" if relative else "patient"
         for name, value in slots.items():
@@ -72,7 +72,7 @@ class Script:
         self.say(speaker, self.voices.hesitate(text), says)
 
     def say(self, speaker: str, text: str, says: Sequence[Key] = ()) -> None:
-        """Adds a line; two in a row of one speaker become one turn."""
+        """Adds a line; consecutive lines of one speaker become one turn."""
         for key in says:
             self.order.setdefault(key, len(self.order))
         text = sentence_case(text)
@@ -83,10 +83,10 @@ class Script:
             self.lines.append(Line(speaker, text, list(says)))
 
     def spoken(self, term: Term) -> tuple[str, bool]:
-        """A term as a lay person says it, and whether the doctor must name it.
+        """A term in lay words, and whether the doctor must repeat it in clinical ones.
 
-        A lay phrase that training never showed cannot be understood by reading alone, so for
-        `test_unseen` the doctor always repeats it in the clinical term.
+        A lay phrase that is not in the training data cannot be understood by reading alone, so for
+        `test_unseen` the doctor always adds the clinical term.
         """
         if term.lay and self.rng.random() < 0.45:
             return self.rng.choice(term.lay), self.unseen or self.rng.random() < 0.45
@@ -96,7 +96,7 @@ class Script:
         self.doctor("echo", keys, x=term)
 
     def unanswered(self, ask: str, **slots: object) -> None:
-        """A question that gets no answer: its topic must not reach the note."""
+        """A question without an answer: its topic must not appear in the note."""
         self.doctor(ask, **slots)
         self.patient("unsure")
 
@@ -107,7 +107,7 @@ class Script:
         return self.rng.choice((f"{wrong}... no, {right}", f"{wrong}, sorry, {right}"))
 
     def chat(self) -> None:
-        """Something that does not belong in the note."""
+        """Adds small talk that does not belong in the note."""
         draw = self.rng.random()
         if draw < 0.3:
             self.say("patient", self.rng.choice(self.common("distractors")))
@@ -117,13 +117,13 @@ class Script:
             self._false_lead(draw)
 
     def _false_lead(self, draw: float) -> None:
-        """Medical talk about somebody else or another time."""
-        held = [m for m in self.book.medicines.values() if m.held_out == self.unseen]
-        mine = {m.name for m in (*self.case.medicines, *self.case.start)}
-        medicine = self.rng.choice([m for m in held if m.name not in mine])
-        own = {term.term for term in (*self.case.reported, *self.case.denied)}
-        others = [p for p in self.book.problems if p.held_out == self.unseen]
-        terms = [t for t in self.rng.choice(others).symptoms if t.term not in own]
+        """Adds medical talk about somebody else or another time."""
+        candidates = [m for m in self.book.medicines.values() if m.held_out == self.unseen]
+        own_medicines = {m.name for m in (*self.case.medicines, *self.case.start)}
+        medicine = self.rng.choice([m for m in candidates if m.name not in own_medicines])
+        own_symptoms = {term.term for term in (*self.case.reported, *self.case.denied)}
+        problems = [p for p in self.book.problems if p.held_out == self.unseen]
+        terms = [t for t in self.rng.choice(problems).symptoms if t.term not in own_symptoms]
         if draw < 0.75 or not terms:
             slots = {"dose": f"{self.rng.choice(medicine.doses)} {medicine.unit}"}
             slots["freq"] = self.rng.choice(medicine.frequencies)
@@ -136,13 +136,13 @@ class Script:
             self.say("doctor", self.rng.choice(self.common("acks")))
 
     def settle_order(self) -> None:
-        """Puts the case's symptoms in the order of their mention, which is the note's order."""
+        """Sorts the case's symptoms by first mention, which is the note's order."""
         for kind, terms in (("symptom", self.case.reported), ("denial", self.case.denied)):
             terms.sort(key=lambda term: self.order[kind, term.term])
 
     def turns(self) -> tuple[tuple[Turn, ...], dict[Key, tuple[int, ...]]]:
-        """The finished turns, and for each fact the turns that say it."""
-        said: dict[Key, tuple[int, ...]] = {}
+        """The finished turns, and the indices of the turns that state each fact."""
+        turns_of_fact: dict[Key, tuple[int, ...]] = {}
         turns = []
         for index, line in enumerate(self.lines):
             text = line.text
@@ -152,5 +152,5 @@ class Script:
                 text = text.lower()
             turns.append(Turn(line.speaker, text))
             for key in line.says:
-                said[key] = (*said.get(key, ()), index)
-        return tuple(turns), said
+                turns_of_fact[key] = (*turns_of_fact.get(key, ()), index)
+        return tuple(turns), turns_of_fact

@@ -1,6 +1,6 @@
-"""Synthetic encounters: a case, the dialogue that speaks it, the note that follows from it.
+"""Generates synthetic encounters: a case, a dialogue about it, and its note.
 
-The same seed and number give the same encounter, whatever else is drawn before it.
+The same seed and number always give the same encounter, regardless of earlier draws.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ UNANSWERABLE = ("severity", "better", "worse", "allergies", "family", "surgeries
 
 
 class GrammarClash(ValueError):
-    """A case whose words the note's grammar reads otherwise; only made-up words can do that."""
+    """A case whose words the note's grammar misreads; only made-up words can cause this."""
 
 
 def _is_open(case: Case, topic: str) -> bool:
-    """True for a topic that the case says nothing about."""
+    """Whether the case neither contains nor denies a topic."""
     return not getattr(case, topic) and topic not in case.denied_topics
 
 
@@ -65,7 +65,7 @@ def _converse(script: Script) -> None:
     if script.rng.random() < 0.3:
         script.chat()
     stages = [visit.examination, visit.results, visit.assessment, visit.plan]
-    # A correction comes at any later stage, the last chance being just before goodbye.
+    # A correction may come at any later stage, at the latest just before the goodbye.
     when = script.rng.randint(0, len(stages))
     for number, stage in enumerate(stages):
         if number == when:
@@ -80,13 +80,13 @@ def _correct(script: Script) -> None:
         script.corrections.pop()()
 
 
-def _facts_with_turns(note_text: str, said: dict) -> tuple[Fact, ...]:
+def _facts_with_turns(note_text: str, turns_of_fact: dict) -> tuple[Fact, ...]:
     facts = read_facts(note_text)
-    unsaid = [(f.kind, f.text) for f in facts if (f.kind, f.text) not in said]
-    unwritten = set(said) - {(f.kind, f.text) for f in facts}
+    unsaid = [(f.kind, f.text) for f in facts if (f.kind, f.text) not in turns_of_fact]
+    unwritten = set(turns_of_fact) - {(f.kind, f.text) for f in facts}
     if unsaid or unwritten:
         raise GrammarClash(f"note and dialogue disagree: {unsaid=}, {unwritten=}")
-    return tuple(replace(f, turns=said[f.kind, f.text]) for f in facts)
+    return tuple(replace(f, turns=turns_of_fact[f.kind, f.text]) for f in facts)
 
 
 def speak(
@@ -99,13 +99,13 @@ def speak(
     split: str,
     rewording: Reworder | None = None,
 ) -> Encounter | None:
-    """Has a case spoken; None where the talk came out shorter or longer than allowed."""
+    """Generates an encounter for a case; None if the dialogue is too short or too long."""
     script = Script(rng, case, book, unseen=unseen, rewording=rewording)
     _converse(script)
     if not MIN_TURNS <= len(script.lines) <= MAX_TURNS:
         return None
     script.settle_order()
-    turns, said = script.turns()
+    turns, turns_of_fact = script.turns()
     encounter = Encounter(
         id=id,
         source="synthetic",
@@ -114,7 +114,7 @@ def speak(
         note=write_note(case),
         meta={"problem": case.problem.name, "speciality": case.problem.speciality},
     )
-    return replace(encounter, facts=_facts_with_turns(encounter.note_text, said))
+    return replace(encounter, facts=_facts_with_turns(encounter.note_text, turns_of_fact))
 
 
 def generate_one(
@@ -125,9 +125,9 @@ def generate_one(
     sampler: CaseSampler,
     rewording: Reworder | None = None,
 ) -> Encounter:
-    """Makes encounter `number` of train or valid.
+    """Generates encounter `number` of train or valid.
 
-    `rewording` changes phrasings before their slots are filled, see `invented.Rewording`.
+    `rewording` changes phrasings before their slots are filled, see `rewording.Rewording`.
 
     Raises: ValueError for a split that is not one of `OPEN_SPLITS`.
     """
@@ -167,7 +167,7 @@ def _make(
 
 
 def generate(n: int, *, seed: int, split: str) -> Iterator[Encounter]:
-    """Yields `n` encounters to train on, to tune by or to compare by.
+    """Yields `n` encounters for training or validation.
 
     Raises: ValueError for a split that is not one of `OPEN_SPLITS`; see `generate_tests`.
     """
@@ -176,9 +176,9 @@ def generate(n: int, *, seed: int, split: str) -> Iterator[Encounter]:
 
 
 def generate_tests(n: int, *, seed: int, split: str) -> Iterator[Encounter]:
-    """Yields `n` encounters of a test split, for `sources` alone, which makes the data of 01.
+    """Yields `n` encounters of a test split; only `data.sources`, which serves 01, calls this.
 
-    Trials and tuning look at validation only; a test holds all other modules and notebooks to it.
+    Trials and tuning use validation data only; a test checks all other modules and notebooks.
 
     Raises: ValueError for a split that is not one of `TEST_SPLITS`.
     """

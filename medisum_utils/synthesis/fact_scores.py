@@ -1,13 +1,13 @@
 """Exact fact scores of notes about generated encounters, whose every fact is known.
 
 A note is read with the grammar that wrote its reference (`soap.read_line`) and compared with the
-record, statement by statement. Three things can be said of a statement:
+record, statement by statement. A statement is one of:
 
-- right: kind, polarity, wording and SOAP section are those of a fact of the record;
-- misplaced: kind, polarity and wording are, but it stands under another section's header;
-- hallucinated: no fact of the record has its kind, polarity and wording. "Stop lisinopril" where
-  the record says to continue it is hallucinated, and so is an allergy to a medicine that is taken,
-  or a symptom that was denied.
+- right: a fact of the record has its kind, polarity, wording and SOAP section;
+- misplaced: a fact of the record has its kind, polarity and wording, but another section;
+- hallucinated: no fact of the record has its kind, polarity and wording. Examples are "Stop
+  lisinopril" if the record says to continue it, an allergy to a medicine that the patient takes,
+  and a symptom that the patient denied.
 
 Hallucination is the share of the note's statements that are not in the encounter's record: kind,
 polarity and wording must agree. It is measured against the record, not against the dialogue.
@@ -24,10 +24,10 @@ from medisum_utils.synthesis.soap import read_facts, read_line
 
 MEASURES = ("precision", "recall", "f1", "omission", "hallucination")
 
-# Kinds that the same words may also come under without claiming anything else: what a patient
-# "reports" may be the complaint or its course, and a finding may be listed as vital sign, exam or
-# result. Such a statement is not hallucinated, but not right either: it counts as misplaced. The
-# reverse does not hold: a symptom named as the reason for the visit is another claim.
+# Kinds under which the same words make the same claim: what a patient "reports" may be the
+# complaint or its course, and a finding may be listed as vital sign, exam or result. Such a
+# statement is neither hallucinated nor right: it counts as misplaced. The reverse does not hold: a
+# symptom given as the reason for the visit is a different claim.
 ALSO_UNDER = {
     "symptom": ("complaint", "laterality", "onset", "severity", "quality", "worse", "better"),
     "vital": ("exam", "result"),
@@ -40,15 +40,15 @@ Key = tuple[str, str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class FactScore:
-    """One note against its record: rates in 0 to 1, and the facts behind them.
+    """The scores of one note against its record, in 0 to 1, and the facts behind them.
 
     `precision` is the share of the note's statements that are right, `recall` the share of the
     record that the note has right, `omission` is 1 - `recall`. `hallucination` is the share of the
     note's statements that are not in the record: kind, polarity and wording must agree. A true
-    statement under the wrong header costs precision, and recall where it belongs, but is no
-    hallucination. A note that states nothing has precision and hallucination 0.
+    statement under the wrong header lowers precision and recall but is not a hallucination. A note
+    that states nothing has precision and hallucination 0.
 
-    `invented` holds the hallucinated statements; the section of a statement is where it stands.
+    `invented` holds the hallucinated statements; each has the section in which the note has it.
     """
 
     precision: float
@@ -63,15 +63,15 @@ class FactScore:
 
 
 def _key(fact: Fact, home: str, kind: str = "") -> Key:
-    """What two statements must have in common; `home` is the section whose grammar has the line."""
+    """The key that equal statements share; `home` is the section whose grammar has the line."""
     return kind or fact.kind, fact.polarity, fact.text.lower(), home
 
 
 def _statements(note_text: str) -> list[tuple[Fact, str]]:
-    """The note's statements as they stand, each with the section that it belongs to.
+    """The note's statements, each with the section that it belongs to.
 
-    The two differ for a line under a header whose grammar lacks it. Such a line is read by the
-    grammar that has it, so that what it claims is known wherever it stands.
+    That section differs from the statement's own for a line under the wrong header. Such a line is
+    read with the grammar of the right section, so that its claim is known in any place.
     """
     statements = []
     for fact in read_facts(note_text):
@@ -96,21 +96,21 @@ def score_facts(record: Sequence[Fact], note_text: str) -> FactScore:
     """
     if not record:
         raise ValueError("expected an encounter with known facts, got none")
-    known = {_key(fact, fact.section) for fact in record}
+    record_keys = {_key(fact, fact.section) for fact in record}
     right: dict[Key, list[Fact]] = defaultdict(list)
     misplaced: dict[tuple[Key, str], list[Fact]] = defaultdict(list)
     invented: dict[tuple[Key, str], list[Fact]] = defaultdict(list)
     for fact, home in _statements(note_text):
         key = _key(fact, home)
-        if key in known and fact.section == home:
+        if key in record_keys and fact.section == home:
             right[key].append(fact)
             continue
-        also = (_key(fact, home, kind) for kind in ALSO_UNDER.get(fact.kind, ()))
-        is_true = key in known or any(other in known for other in also)
+        other_keys = (_key(fact, home, kind) for kind in ALSO_UNDER.get(fact.kind, ()))
+        is_true = key in record_keys or any(other_key in record_keys for other_key in other_keys)
         (misplaced if is_true else invented)[key, fact.section].append(fact)
     n_stated = len(right) + len(misplaced) + len(invented)
     precision = len(right) / n_stated if n_stated else 0.0
-    recall = len(right) / len(known)
+    recall = len(right) / len(record_keys)
     return FactScore(
         precision=precision,
         recall=recall,

@@ -1,4 +1,4 @@
-"""The first part of a visit: hello, the complaint, its course and the symptoms with it."""
+"""The first part of a visit: greeting, complaint, its course and the other symptoms."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ARTICLE = re.compile(r"^(a|an|the|this|these|some) ")
 
 
 def greeting(script: Script) -> None:
-    """Hello, small talk, and the complaint; the form of address tells the patient's sex."""
+    """Greeting, small talk and the complaint; the form of address states the patient's sex."""
     case, voices, rng = script.case, script.voices, script.rng
     sex = [("sex", case.sex)]
     script.doctor("greet_relative" if voices.child else "greet", sex)
@@ -23,11 +23,11 @@ def greeting(script: Script) -> None:
 
 
 def complaint(script: Script) -> None:
-    """What the patient comes with, its side and how long it has lasted."""
+    """The patient's complaint, its side and its duration."""
     case, rng = script.case, script.rng
     term = case.problem.complaint
     phrase, needs_echo = script.spoken(term)
-    # The opening complaint is the note's headline: a lay wording is always named once.
+    # The complaint opens the note: a lay wording is always repeated in clinical terms.
     needs_echo = needs_echo or phrase != term.term
     keys: list[Key] = [] if needs_echo else [("complaint", term.term)]
     sided = bool(case.side) and phrase == term.term and rng.random() < 0.5
@@ -60,7 +60,7 @@ def duration_text(script: Script, number: int | None = None) -> str:
 
 
 def duration(script: Script) -> None:
-    """How long; sometimes vague at first, sometimes corrected at the end of the talk."""
+    """The duration; sometimes vague at first, sometimes corrected at the end of the dialogue."""
     rng, keys = script.rng, [duration_key(script)]
     script.doctor("ask_duration")
     if rng.random() < 0.2:
@@ -79,7 +79,7 @@ def duration(script: Script) -> None:
 
 
 def age(script: Script) -> None:
-    """Age, asked or read from the chart."""
+    """The age, asked for or read from the chart."""
     case, voices = script.case, script.voices
     keys = [("age", f"{case.age} years old")]
     number = voices.number(str(case.age))
@@ -98,7 +98,7 @@ def onset(script: Script) -> None:
 
 
 def severity(script: Script) -> None:
-    """A number out of ten, at times repaired at once or corrected later."""
+    """A number out of ten, sometimes repaired at once or corrected later."""
     n, rng = script.case.severity, script.rng
     keys = [("severity", f"severity {n}/10")]
     right = script.voices.number(str(n))
@@ -132,7 +132,7 @@ def better(script: Script) -> None:
 
 
 def symptoms(script: Script) -> None:
-    """Symptoms volunteered, asked one by one or in groups, confirmed and denied."""
+    """Symptoms volunteered, or asked about one by one or in groups, confirmed or denied."""
     case, rng = script.case, script.rng
     waiting = [(term, True) for term in case.reported] + [(term, False) for term in case.denied]
     rng.shuffle(waiting)
@@ -160,7 +160,7 @@ def _symptom_keys(terms: list[Term], *, present: bool) -> list[Key]:
 
 
 def _as_asked(script: Script, term: Term) -> str:
-    """A symptom in the doctor's mouth; for `test_unseen` always the clinical term."""
+    """A symptom in the doctor's words; for `test_unseen` always the clinical term."""
     if script.unseen or not term.lay or script.rng.random() < 0.7:
         return term.term
     phrase = script.voices.person(script.rng.choice(term.lay), "doctor")

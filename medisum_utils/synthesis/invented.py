@@ -1,11 +1,11 @@
-"""Encounters whose names are made up or out of place, so that only reading the dialogue can answer.
+"""Encounters with made-up or mixed names, which can be understood only by reading the dialogue.
 
-Used for pretraining, and for a share of the training encounters (`augmented`). In an invented
-encounter every problem, symptom, medicine and finding has a name of random words, of words that
-follow each other in some text, or a known name with one word changed, so that a name which begins
-like a known one need not end like it. In a blended encounter each is drawn from another problem of
-the casebook, some are invented: what goes with what says nothing, and whether a name is known or
-not says nothing either. Hence no knowledge helps, and a model must learn to look back and copy.
+They are used for pretraining and for some of the training encounters (`augmented`). In an invented
+encounter, each problem, symptom, medicine and finding has a name of random words, of consecutive
+words from a text, or a real name with one word changed, so that the beginning of a name does not
+predict its end. In a blended encounter, each is drawn from a different problem of the casebook, and
+some are invented, so that neither combinations nor familiar names carry information. Memorised
+knowledge does not help: the model must learn to look back and copy.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ ONSETS = (
 VOWELS = "a e i o u ai ea io ou y".split()  # noqa: SIM905
 CODAS = ["", "", "", "l", "m", "n", "r", "s", "t", "x", "nd", "st", "ne", "ze", "de"]
 ENDINGS = "in ol ide ate one ine ium an ex ra mab pril statin azole cillin vir tide".split()  # noqa: SIM905
-# Words that would be read as part of a note's own grammar.
+# Words that are part of the note's grammar.
 GRAMMAR = {"left", "right"}
-# Shares of names that are random words, and words in a row from a text; the rest are known names
+# Shares of names that are random words and consecutive words of a text; the rest are real names
 # with one word changed.
 RANDOM_NAMES, TEXT_NAMES = 0.4, 0.3
 # Shares of made-up names in a blended encounter.
@@ -38,7 +38,7 @@ POOLED = (
 
 
 def made_up_word(rng: random.Random) -> str:
-    """A word that sounds like one and means nothing."""
+    """A pronounceable word without meaning."""
     syllables = [
         rng.choice(ONSETS) + rng.choice(VOWELS) + rng.choice(CODAS)
         for _ in range(rng.choice((1, 2, 2, 3)))
@@ -47,10 +47,10 @@ def made_up_word(rng: random.Random) -> str:
 
 
 class Inventor:
-    """Makes whole casebooks of made-up names.
+    """Makes casebooks of made-up names.
 
-    `words` are real words to mix in; `runs` are words in a row from real texts, as names that read
-    like language. Without runs there are more random words.
+    `words` are real words to mix in; `runs` are consecutive words from real texts, for names that
+    read like natural language. Without runs there are more random words.
     """
 
     def __init__(self, book: Casebook, words: list[str], runs: Sequence[str] = ()) -> None:
@@ -59,16 +59,16 @@ class Inventor:
         self.book = book
         self.words = [word for word in words if word not in GRAMMAR]
         self.runs = [run for run in runs if not GRAMMAR & set(run.split())]
-        known = [problem for problem in book.problems if not problem.held_out]
+        open_problems = [problem for problem in book.problems if not problem.held_out]
         self.pools = {
-            name: _distinct(item for problem in known for item in getattr(problem, name))
+            name: _distinct(item for problem in open_problems for item in getattr(problem, name))
             for name in POOLED
         }
-        self.pools["name"] = [problem.name for problem in known]
-        self.pools["complaint"] = [problem.complaint for problem in known]
+        self.pools["name"] = [problem.name for problem in open_problems]
+        self.pools["complaint"] = [problem.complaint for problem in open_problems]
         self.medicines = [m for m in book.medicines.values() if not m.held_out]
         names = [*book.problems, *book.medicines.values()]
-        self.withheld = {one.name for one in names if one.held_out}
+        self.withheld = {item.name for item in names if item.held_out}
         self.known = [
             name
             for name in map(_name, chain(*self.pools.values()))
@@ -76,7 +76,7 @@ class Inventor:
         ]
 
     def phrase(self, rng: random.Random, longest: int = 4) -> str:
-        """One to `longest` words: a name of one of the three sorts, never one that is held out."""
+        """A name of one to `longest` words, of one of the three kinds, never a held-out one."""
         while (drawn := self._phrase(rng, longest)) in self.withheld:
             pass
         return drawn
@@ -110,15 +110,15 @@ class Inventor:
         def draw(n: int, longest: int = 4) -> tuple[str, ...]:
             return self.phrases(rng, n, longest)
 
-        model = rng.choice(self.book.problems)
+        template = rng.choice(self.book.problems)
         return Problem(
             name=self.phrase(rng, 4),
-            speciality=model.speciality,
+            speciality=template.speciality,
             held_out=False,
             complaint=Term(self.phrase(rng, 3)),
             lateral=rng.random() < 0.4,
             sex="",
-            min_age=model.min_age,
+            min_age=template.min_age,
             duration=("hours", "days", "weeks", "months", "years"),
             character=draw(4, 1),
             worse=draw(4),
@@ -135,24 +135,24 @@ class Inventor:
         )
 
     def _medicine(self, rng: random.Random) -> Medicine:
-        model = rng.choice(list(self.book.medicines.values()))
+        template = rng.choice(list(self.book.medicines.values()))
         doses = tuple(str(rng.randint(1, 999)) for _ in range(3))
-        routes, frequencies = model.routes, model.frequencies
-        return Medicine(made_up_word(rng), doses, model.unit, routes, frequencies, False)
+        routes, frequencies = template.routes, template.frequencies
+        return Medicine(made_up_word(rng), doses, template.unit, routes, frequencies, False)
 
     def blended(self, rng: random.Random) -> CaseSampler:
-        """A sampler over one problem blended of all, with some medicines of any kind."""
+        """A sampler over one problem mixed from all, with medicines of any kind."""
         share = rng.choice(BLENDS)
         made_up = self._problem(rng, [])
 
         def drawn(name: str) -> tuple:
-            """As many items as the made-up problem has, each its own or one of the casebook's."""
+            """As many items as the made-up problem has, each made up or from the casebook."""
             own = getattr(made_up, name)
             known = rng.sample(self.pools[name], len(own))
             both = zip(own, known, strict=True)
             return tuple(new if rng.random() < share else old for new, old in both)
 
-        def one(name: str):
+        def own_or_casebook(name: str):
             own = getattr(made_up, name)
             return own if rng.random() < share else rng.choice(self.pools[name])
 
@@ -162,8 +162,8 @@ class Inventor:
         ]
         problem = replace(
             made_up,
-            name=one("name"),
-            complaint=one("complaint"),
+            name=own_or_casebook("name"),
+            complaint=own_or_casebook("complaint"),
             medicines=tuple(medicine.name for medicine in medicines[:4]),
             **{name: drawn(name) for name in POOLED},
         )
@@ -191,18 +191,18 @@ class Inventor:
 
 
 def _heavy(words: list[str]) -> str:
-    """The words between the first and the last of four letters or more, or all without such."""
+    """The words from the first to the last of four letters or more; all if there are none."""
     heavy = [i for i, word in enumerate(words) if len(word) > 3] or [0, len(words) - 1]
     return " ".join(words[heavy[0] : heavy[-1] + 1])
 
 
 def _name(item: str | Term | Mapping) -> str:
-    """The words for an item of the casebook; none for a result, which has several."""
+    """The name of a casebook item; "" for a result, which has several."""
     return item.term if isinstance(item, Term) else item if isinstance(item, str) else ""
 
 
 def casebook_words(book: Casebook) -> list[str]:
-    """The plain lower-case words of all names that training may show."""
+    """The plain lower-case words of all names that are not held out."""
     names = (
         _name(item)
         for problem in book.problems
@@ -215,9 +215,9 @@ def casebook_words(book: Casebook) -> list[str]:
 
 
 def _distinct(items: Iterable) -> list:
-    """Each item once; results are mappings, which no set holds."""
-    found: list = []
+    """Each item once; results are mappings, which cannot be in a set."""
+    distinct: list = []
     for item in items:
-        if item not in found:
-            found.append(item)
-    return found
+        if item not in distinct:
+            distinct.append(item)
+    return distinct

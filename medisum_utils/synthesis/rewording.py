@@ -1,7 +1,7 @@
-"""Phrasings worded anew, so that pretraining meets each thing said in very many ways.
+"""Rewords phrasings, so that pretraining sees each fact stated in many ways.
 
-Who hears only the same few sentences learns them by heart, and finds nothing in any other. No
-split of the generated data is reworded; what `test_unseen` keeps for itself never comes out.
+A model that sees only a few sentences memorises them and cannot read others. No split of the
+generated data is reworded; phrasings reserved for `test_unseen` are never produced.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from medisum_utils.synthesis.casebook import FOLDER
 from medisum_utils.synthesis.speech import load_bank, phrasings
 
 ALTERNATION = re.compile(r"\[([^\[\]]*)\]")
-# Their sense hangs on single words, so that none may be lost or replaced.
+# Their meaning depends on single words, so no word may be dropped or replaced.
 EXACT = frozenset(
     ("no", "yes_no", "deny", "none_topic", "none_of_these", "never_smoked", "no_alcohol", "quit")
     + ("correct_duration", "correct_severity", "correct_dose", "stop", "keep", "change", "unsure")
@@ -27,12 +27,12 @@ MOST_DRAWS = 20
 
 
 class Rewording:
-    """Draws another phrasing from the frames with probability `p_frame`; then damages words.
+    """Draws another phrasing from the frames with probability `p_frame`, then damages words.
 
-    `rate` is the share of words, outside of slots, that are lost, replaced by one of `words`, or
-    followed by one. Phrasings whose sense hangs on single words are not damaged.
+    `rate` is the share of words outside slots that are dropped, replaced by one of `words`, or
+    followed by one. Phrasings whose meaning depends on single words are not damaged.
 
-    Raises: ValueError for a rate or probability that is none.
+    Raises: ValueError for a rate or probability out of range.
     """
 
     def __init__(self, words: Sequence[str], rate: float, p_frame: float) -> None:
@@ -41,25 +41,25 @@ class Rewording:
         self.words, self.rate, self.p_frame = words, rate, p_frame
 
     def __call__(self, rng: random.Random, who: str, key: str, phrasing: str) -> str:
-        """Another phrasing of `key`, its slots still empty."""
+        """Another phrasing of `key`, with its slots unfilled."""
         frames = load_frames()[who].get(key)
         if frames and rng.random() < self.p_frame:
             phrasing = _from_frames(rng, who, key, frames) or phrasing
         return phrasing if key in EXACT else self._damaged(rng, phrasing)
 
     def _damaged(self, rng: random.Random, phrasing: str) -> str:
-        said = []
+        kept = []
         for word in phrasing.split(" "):
             draw = rng.random() if "{" not in word else 1.0
             if draw < 0.5 * self.rate:
                 continue
             if draw < 0.75 * self.rate:
-                said.append(rng.choice(self.words))
+                kept.append(rng.choice(self.words))
             elif draw < self.rate:
-                said += [word, rng.choice(self.words)]
+                kept += [word, rng.choice(self.words)]
             else:
-                said.append(word)
-        return " ".join(said) or phrasing
+                kept.append(word)
+        return " ".join(kept) or phrasing
 
 
 @lru_cache(maxsize=1)
@@ -74,7 +74,7 @@ def expand(rng: random.Random, frame: str) -> str:
 
 
 def _from_frames(rng: random.Random, who: str, key: str, frames: Sequence[str]) -> str | None:
-    """One way of saying it that is held out nowhere; None where twenty draws found none."""
+    """A phrasing that is not held out; None if `MOST_DRAWS` draws give none."""
     for _ in range(MOST_DRAWS):
         drawn = expand(rng, rng.choice(frames))
         if not is_held_out(who, key, drawn):
@@ -83,7 +83,7 @@ def _from_frames(rng: random.Random, who: str, key: str, frames: Sequence[str]) 
 
 
 def is_held_out(who: str, key: str, phrasing: str) -> bool:
-    """Whether a phrasing is, but for case and end, one that `test_unseen` keeps, or contains it."""
+    """Whether a phrasing is or contains one reserved for `test_unseen`, up to case and ending."""
     plain = _plain(phrasing)
     return any(
         held == plain or (len(held.split()) > 2 and held in plain) for held in _held_out(who, key)

@@ -1,10 +1,10 @@
-"""How a note words a case, and how a worded note is read back into facts.
+"""The grammar of notes: writes a case as a note and reads a note back into facts.
 
-`write_note` and `read_facts` are two halves of one grammar: reading what was written gives every
-fact of the case and nothing else (a property test says so). Reading a model's note with the same
-grammar makes its fact scores exact: what it says is compared with what is true, item by item.
+`write_note` and `read_facts` are inverse: reading a written note gives every fact of the case and
+nothing else (a property test checks this). Reading a model's note with the same grammar makes its
+fact scores exact: each statement is compared with the record.
 
-The grammar is one statement kind a line, items parted by ", ", the line closed by ".".
+Each line has one kind of statement; items are separated by ", " and the line ends with ".".
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ LISTS = {
         "Return sooner for": "precaution",
     },
 }
-# What a line says when its topic was asked about and denied.
+# Lines for topics that were asked about and denied.
 NONE_LINES = {
     "conditions": ("No chronic conditions.", "chronic conditions"),
     "surgeries": ("No prior surgeries.", "prior surgeries"),
@@ -73,7 +73,7 @@ HAS_NUMBER = re.compile(r"\d")
 
 
 def prescription_text(item: Prescription) -> str:
-    """The medicine with what is known of dose, route and frequency, in that order."""
+    """The medicine with dose, route and frequency, as far as known, in that order."""
     return " ".join(part for part in (item.name, item.dose, item.route, item.frequency) if part)
 
 
@@ -140,7 +140,7 @@ def _plan(case: Case) -> list[str]:
 
 
 def write_note(case: Case) -> tuple[NoteSection, ...]:
-    """Words the case as a SOAP note; a section with nothing to say is left out."""
+    """Writes the case as a SOAP note; empty sections are left out."""
     lines = {
         "subjective": _subjective(case),
         "objective": _objective(case),

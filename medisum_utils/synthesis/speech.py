@@ -1,6 +1,6 @@
-"""How people say things: phrase bank, people, numbers, hesitations.
+"""How people speak: phrase bank, persons, numbers, hesitations.
 
-The last quarter of every list of phrasings is kept for `test_unseen`; training never sees it.
+The last quarter of every list of phrasings is reserved for `test_unseen`; training never uses it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from num2words import num2words
 
 from medisum_utils.synthesis.casebook import FOLDER
 
-# Speaker, key and phrasing with its slots -> another phrasing for the same.
+# (rng, speaker, key, phrasing with slots) -> another phrasing of the same key.
 Reworder = Callable[[random.Random, str, str, str], str]
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
 PATIENT = {
@@ -72,7 +72,7 @@ def load_bank() -> dict:
 
 
 def phrasings(options: list[str], *, unseen: bool) -> list[str]:
-    """The part of a list that training uses, or the last quarter, which it never does."""
+    """The part of a list that training uses, or the last quarter, which is reserved."""
     n_unseen = len(options) // 4
     if not n_unseen:
         return options
@@ -90,7 +90,7 @@ def number_words(number: str) -> str:
 
 
 def bare_verb(phrase: str) -> str:
-    """Turns "walks the dog" into "walk the dog", for somebody who speaks of himself."""
+    """Turns "walks the dog" into "walk the dog", for speaking in the first person."""
     verb, _, rest = phrase.partition(" ")
     bare = THIRD_SINGULAR.get(verb) or (verb[:-3] + "y" if verb.endswith("ies") else verb)
     if bare == verb and verb.endswith(("shes", "ches", "sses", "xes")):
@@ -106,7 +106,7 @@ def sentence_case(text: str) -> str:
 
 
 class Voices:
-    """The people of one conversation and the way each of them talks."""
+    """The speakers of one conversation and the way each of them talks."""
 
     def __init__(
         self,
@@ -121,7 +121,7 @@ class Voices:
         self.bank = load_bank()
         self.third = SHE if sex in ("woman", "girl") else HE
         self.child = sex in ("girl", "boy")
-        # A relative answers for a child, and for some adults now and then.
+        # A relative always answers for a child, and sometimes for an adult.
         self.p_relative = 1.0 if self.child else rng.choice((0, 0, 0, 0, 0, 0, 0.5))
         self.doctor_name = rng.choice(names["last_names"])
         first, last = rng.choice(names["first_names"]), rng.choice(names["last_names"])
@@ -135,12 +135,12 @@ class Voices:
         self.fillers = phrasings(names["fillers"], unseen=unseen)
 
     def pick(self, who: str, key: str) -> str:
-        """Draws one phrasing of `key`, its slots still empty."""
+        """Draws one phrasing of `key`, with its slots unfilled."""
         phrasing = self.rng.choice(phrasings(self.bank[who][key], unseen=self.unseen))
         return self.rewording(self.rng, who, key, phrasing) if self.rewording else phrasing
 
     def doctor(self, key: str, **slots: object) -> str:
-        """The doctor's line; about the patient in the third person where a relative speaks."""
+        """The doctor's line; in the third person about the patient if a relative speaks."""
         base = self.third | {"title": self.title, "doctor": self.doctor_name}
         return self.pick("doctor", key).format(**base, **slots)
 
@@ -158,11 +158,11 @@ class Voices:
         return FIRST_PERSON.sub(lambda match: words[match[1]], phrase)
 
     def number(self, number: str) -> str:
-        """Digits or words, by the habit of the conversation."""
+        """Digits or words, depending on the conversation."""
         return number_words(number) if self.rng.random() < self.p_words else number
 
     def quantity(self, text: str) -> str:
-        """A value of the note as it is spoken: "142/88 mmHg" may become "142 over 88"."""
+        """A value from the note as spoken: "142/88 mmHg" may become "142 over 88"."""
         amount, _, unit = text.partition(" ")
         spoken = self.rng.choice(self.bank["units"].get(unit, [unit]))
         if "/" in amount and self.rng.random() < 0.7:
@@ -179,7 +179,7 @@ class Voices:
         return self.rng.choice(self.bank["frequencies"].get(text, [text]))
 
     def hesitate(self, text: str) -> str:
-        """Puts a filler before a line now and then."""
+        """Sometimes puts a filler before a line."""
         if self.rng.random() >= self.p_filler:
             return text
         filler = self.rng.choice(self.fillers).strip(" ,.")
@@ -187,7 +187,7 @@ class Voices:
         return f"{filler[0].upper()}{filler[1:]}, {first}{text[1:]}"
 
     def slip(self, text: str) -> str:
-        """Speech-recognition slips, for turns that carry no fact: homophones, doubled words."""
+        """Adds speech-recognition errors to turns without facts: homophones, repeated words."""
         slips = self.bank["misspoken"]
         words = []
         for word in text.split(" "):

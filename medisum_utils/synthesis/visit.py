@@ -1,4 +1,4 @@
-"""The last part of a visit: what the doctor finds, concludes and plans."""
+"""The last part of a visit: the doctor's findings, assessment and plan."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from medisum_utils.synthesis.dialogue import Script, prescription_keys
 
 
 def examination(script: Script) -> None:
-    """Vitals and findings, which only the doctor says."""
+    """Vitals and findings, stated by the doctor only."""
     case, rng = script.case, script.rng
     if case.vitals or case.exam:
         script.doctor("to_exam")
         _nod(script)
     for name, value in case.vitals.items():
-        said = script.voices.quantity(value)
-        script.doctor("vital", [("vital", f"{name} {value}")], x=name, y=said)
+        spoken_value = script.voices.quantity(value)
+        script.doctor("vital", [("vital", f"{name} {value}")], x=name, y=spoken_value)
     findings = list(case.exam)
     while findings:
         keys = [("exam", finding) for finding in findings[:2]]
@@ -27,8 +27,8 @@ def examination(script: Script) -> None:
 
 def results(script: Script) -> None:
     for test, value in script.case.results:
-        said = script.voices.quantity(value) if value[0].isdigit() else value
-        script.doctor("result", [("result", f"{test} {value}")], x=test, y=said)
+        spoken_value = script.voices.quantity(value) if value[0].isdigit() else value
+        script.doctor("result", [("result", f"{test} {value}")], x=test, y=spoken_value)
         _nod(script, 0.4)
 
 
@@ -48,7 +48,7 @@ def assessment(script: Script) -> None:
 
 
 def plan(script: Script) -> None:
-    """What is to be done, in an order that changes from visit to visit."""
+    """The plan, in an order that varies between visits."""
     topics = [_prescribing, _orders, _referrals, _advice]
     script.rng.shuffle(topics)
     for topic in topics:
@@ -98,8 +98,8 @@ def _return_visit(script: Script) -> None:
     case = script.case
     if case.follow_up:
         n, unit = case.follow_up
-        said = f"{script.voices.number(str(n))} {unit}"
-        script.doctor("follow_up", [("follow_up", f"{n} {unit}")], x=said)
+        spoken_time = f"{script.voices.number(str(n))} {unit}"
+        script.doctor("follow_up", [("follow_up", f"{n} {unit}")], x=spoken_time)
     signs = list(case.precautions)
     keys = [("precaution", sign) for sign in signs]
     if len(signs) == 2:

@@ -1,4 +1,4 @@
-"""Facts: what must lower a score lowers it, and what must not raise it does not."""
+"""Fact scores: errors lower them, and padding does not raise them."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ CORRUPTIONS = {
 
 
 @pytest.mark.parametrize("corrupted", CORRUPTIONS.values(), ids=CORRUPTIONS)
-def test_what_is_wrong_lowers_the_score_and_is_shown(corrupted: str) -> None:
+def test_an_error_lowers_the_score_and_is_reported(corrupted: str) -> None:
     good, bad = scored(NOTE), scored(corrupted)
     assert bad.f1 < good.f1
     assert bad.precision < good.precision
@@ -91,11 +91,11 @@ def test_the_offending_words_are_named(name: str, word: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["denial flipped", "side changed", "dose times ten"])
-def test_what_the_dialogue_says_otherwise_is_contradicted(name: str) -> None:
+def test_a_fact_that_the_dialogue_denies_is_contradicted(name: str) -> None:
     assert any(fact.status == "contradicted" for fact in scored(CORRUPTIONS[name]).invented)
 
 
-def test_what_nobody_said_is_unsupported() -> None:
+def test_a_fact_in_neither_text_is_unsupported() -> None:
     invented = scored(CORRUPTIONS["problem invented"]).invented
     assert [fact.status for fact in invented] == ["unsupported"]
 
@@ -122,15 +122,15 @@ PADDING = {
 @pytest.mark.parametrize("n_lines", [2, 4, 6])
 def test_padding_gains_nothing(padding: str, n_lines: int) -> None:
     short = "\n".join(NOTE.splitlines()[:n_lines]).replace("10 mg", "15 mg")
-    told = padding if "knee" not in padding else short
-    plain, padded = scored(short), scored(f"{short}\n{told}\n{told}")
+    added = padding if "knee" not in padding else short
+    plain, padded = scored(short), scored(f"{short}\n{added}\n{added}")
     assert padded.f1 <= plain.f1
     assert padded.precision <= plain.precision
     assert padded.omission >= plain.omission
     assert padded.hallucination >= plain.hallucination
 
 
-def test_length_alone_earns_nothing() -> None:
+def test_length_alone_gains_nothing() -> None:
     assert scored("word " * 200).f1 == 0.0
 
 
@@ -149,10 +149,10 @@ def test_the_order_of_sentences_does_not_matter() -> None:
 
 
 def test_other_words_for_the_same_facts_score_as_well() -> None:
-    other = """Sixty four year old. Pain in the left knee for three weeks, with edema.
+    reworded = """Sixty four year old. Pain in the left knee for three weeks, with edema.
     No injury. He denies fever and chills. High blood pressure, takes ten mg of lisinopril qAM.
     Aleve 250 mg b.i.d. Allergy to PCN (hives). Radiograph of left knee. Follow up in two weeks."""
-    result = scored(other)
+    result = scored(reworded)
     assert result.f1 > 0.85
     assert result.hallucination == 0.0
 
@@ -171,9 +171,9 @@ def test_an_empty_reference_is_an_error_without_text(empty: str) -> None:
     assert "knee" not in str(error.value)
 
 
-def test_a_generic_denial_tells_one_denial_and_not_which() -> None:
-    one = score_note("No prior surgeries.", "None.", "Doctor: Any surgeries?\nPatient: No.")
-    assert (one.recall, one.omission) == (1.0, 1.0)
+def test_a_generic_denial_matches_one_denial_for_recall_only() -> None:
+    score = score_note("No prior surgeries.", "None.", "Doctor: Any surgeries?\nPatient: No.")
+    assert (score.recall, score.omission) == (1.0, 1.0)
     many = score_note("No gout, no asthma, no stroke and no anemia.", "Noncontributory.")
     assert many.recall == 0.25
 
@@ -182,7 +182,7 @@ def test_a_generic_denial_of_what_was_affirmed_is_wrong() -> None:
     assert score_note("Penicillin.", "None.", "Patient: Penicillin gives me hives.").invented
 
 
-def test_the_dialogue_bears_out_what_the_reference_leaves_out() -> None:
+def test_the_dialogue_supports_facts_that_the_reference_omits() -> None:
     brief = score_note("Left knee pain.", "Left knee pain. Allergic to penicillin.", DIALOGUE)
     deaf = score_note("Left knee pain.", "Left knee pain. Allergic to penicillin.", "")
     assert not brief.invented
@@ -198,8 +198,8 @@ def test_swapped_doses_are_seen() -> None:
     assert score_note(note, swapped, "").f1 < 1.0
 
 
-def test_of_two_that_speak_of_all_of_it_the_one_that_agrees_is_taken() -> None:
-    def said(*, pain_absent: bool) -> Statement:
+def test_of_two_statements_on_the_whole_fact_the_one_that_agrees_is_chosen() -> None:
+    def statement(*, pain_absent: bool) -> Statement:
         words = ("pain", "severe", "chronic", "sharp")
         tokens = tuple(
             Token(
@@ -209,8 +209,8 @@ def test_of_two_that_speak_of_all_of_it_the_one_that_agrees_is_taken() -> None:
         )
         return Statement(" ".join(words), words, tokens)
 
-    # 0.4 + 0.4 + 0.4 said likewise and 1.0 otherwise add up to more than all of it, by a rounding.
-    denies, agrees = said(pain_absent=True), said(pain_absent=False)
+    # Agreeing 0.4 + 0.4 + 0.4 and contradicted 1.0 add up to more than the whole, by rounding.
+    denies, agrees = statement(pain_absent=True), statement(pain_absent=False)
     cover = Index([denies, agrees]).best(Atom("", agrees.tokens, agrees))
     assert (cover.statement, cover.conflicts) == (1, ())
 
@@ -225,7 +225,7 @@ def test_measures_stay_between_zero_and_one() -> None:
 
 
 def test_omissions_of_the_dialogue_are_listed_by_kind() -> None:
-    found = {
+    omissions = {
         (item.kind, word)
         for item in dialogue_omissions(DIALOGUE, "Left knee pain.")
         for word in item.text.split()
@@ -236,21 +236,21 @@ def test_omissions_of_the_dialogue_are_listed_by_kind() -> None:
         ("allergy", "penicillin"),
         ("denial", "fever"),
         ("number", "3"),
-    } <= found
+    } <= omissions
 
 
-def test_a_full_note_leaves_little_out() -> None:
+def test_a_full_note_omits_little() -> None:
     all_of_it = len(dialogue_omissions(DIALOGUE, "Seen."))
     assert len(dialogue_omissions(DIALOGUE, NOTE)) <= all_of_it / 4
 
 
-def test_a_dose_noted_wrong_counts_as_left_out() -> None:
+def test_a_wrong_dose_counts_as_omitted() -> None:
     wrong = NOTE.replace("naproxen 250 mg", "naproxen 2500 mg")
     left_out = dialogue_omissions(DIALOGUE, wrong)
     assert any("250" in " ".join(item.offending) for item in left_out)
 
 
-def test_what_was_only_asked_is_no_omission() -> None:
+def test_an_unanswered_question_is_no_omission() -> None:
     assert not dialogue_omissions("Doctor: Any gout?\nPatient: Let me think.", "Seen.")
 
 
@@ -262,5 +262,5 @@ def test_forty_full_notes_take_seconds() -> None:
     begin = time.process_time()
     for _ in range(40):
         score_note(note, note, dialogue)
-    # 2 s on a quiet machine, 6 s on a slow one under load; pairs in place of items take minutes.
+    # 2 s on a quiet machine, 6 s on a slow one under load; comparing all pairs would take minutes.
     assert time.process_time() - begin < 15.0

@@ -1,4 +1,4 @@
-"""Numbers as they are spoken: each phrase with what a person writes down on hearing it."""
+"""Spoken numbers: each phrase with what a person would write down."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ SPOKEN = {
     "one and three quarters": "1.75",
     "half a million": "500000",
     "the left half": "the left half",
-    # ranges: two numbers, neither joined to the other
+    # ranges: two numbers, not joined
     "two three times": "2 3 times",
     "two three times a day": "2 3 times a day",
     "two to three times": "2 to 3 times",
@@ -151,7 +151,7 @@ SPOKEN = {
     "the twenty first of june": "the 21th of june",
     "june twenty first two thousand nine": "june 21th 2009",
     "seventy six years old": "76 years old",
-    # words that count nothing, or end a number
+    # words that are not numbers, or end one
     "one of my brothers": "one of my brothers",
     "one week": "1 week",
     "this one twenty milligrams": "this one 20 milligrams",
@@ -193,36 +193,36 @@ def some_numbers() -> list[int]:
 @pytest.mark.parametrize("comma", [", ", " "], ids=["with commas", "without commas"])
 def test_whole_numbers_in_full_are_read_back(joint: str, comma: str) -> None:
     for n in some_numbers():
-        said = num2words(n).replace(" and ", joint).replace(", ", comma)
-        assert digits([*tokens_of(said), "milligrams"]) == [str(n), "milligrams"], said
+        spoken = num2words(n).replace(" and ", joint).replace(", ", comma)
+        assert digits([*tokens_of(spoken), "milligrams"]) == [str(n), "milligrams"], spoken
 
 
 @pytest.mark.parametrize("zero", ["zero", "oh"])
-def test_decimals_said_digit_by_digit_are_read_back(zero: str) -> None:
+def test_decimals_spoken_digit_by_digit_are_read_back(zero: str) -> None:
     rng = random.Random(17)
     for _ in range(2000):
         whole, decimals = rng.randrange(300), f"{rng.randrange(1, 10**4)}".zfill(rng.randint(1, 4))
         one_by_one = " ".join(num2words(int(digit)) for digit in decimals)
-        said = f"{num2words(whole)} point {one_by_one}".replace("point zero", f"point {zero}")
-        assert digits([*tokens_of(said), "milligrams"]) == [f"{whole}.{decimals}", "milligrams"]
+        spoken = f"{num2words(whole)} point {one_by_one}".replace("point zero", f"point {zero}")
+        assert digits([*tokens_of(spoken), "milligrams"]) == [f"{whole}.{decimals}", "milligrams"]
 
 
 def test_years_are_read_back() -> None:
     for year in range(1900, 2040):
-        said = tokens_of(num2words(year, to="year"))
-        assert digits(["in", *said, "."]) == ["in", str(year), "."], said
+        spoken = tokens_of(num2words(year, to="year"))
+        assert digits(["in", *spoken, "."]) == ["in", str(year), "."], spoken
 
 
-def test_pressures_said_in_short_are_read_back() -> None:
+def test_shortened_pressures_are_read_back() -> None:
     for upper in (*range(80, 100), *range(101, 200)):
         short = num2words(upper % 100) if upper > 109 else f"oh {num2words(upper % 100)}"
-        said = f"one {short}" if upper > 100 else num2words(upper)
+        spoken = f"one {short}" if upper > 100 else num2words(upper)
         for lower in range(40, 100, 7):
-            words = tokens_of(f"{said} over {num2words(lower)}")
+            words = tokens_of(f"{spoken} over {num2words(lower)}")
             assert quantities.ratios(digits(words)) == [f"{upper}/{lower}"], words
 
 
-def test_what_is_written_in_digits_stays() -> None:
+def test_numbers_in_digits_do_not_change() -> None:
     written = "at 7.5 mg , 2 3 times , 007 , 80s , 120/80 , 10th , 2009 , 12345678901234567890"
     assert read(written) == written
 
@@ -250,7 +250,7 @@ def test_any_words_are_read_without_an_error() -> None:
         assert all(digits(words)), words
 
 
-def test_a_row_of_digits_without_end_is_read_in_parts() -> None:
+def test_an_endless_row_of_digits_is_read_in_parts() -> None:
     read_parts = digits(["five"] * 5000)
     assert set("".join(read_parts)) == {"5"}
     assert len("".join(read_parts)) == 5000

@@ -1,4 +1,4 @@
-"""Statements: numbers, dates, denials and sides are read the same however they are written."""
+"""Statements: numbers, dates, denials and sides are read the same in any wording."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ def signs(statements: list[Statement]) -> dict[str, bool | None]:
         ("whenever needed, as needed", "whenever needed, p.r.n."),
     ],
 )
-def test_the_same_quantity_said_and_written_is_one(spoken: str, written: str) -> None:
+def test_spoken_and_written_quantities_are_equal(spoken: str, written: str) -> None:
     assert keys(spoken) == keys(written)
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("first", "second"),
     [
         ("4 mg", "40 mg"),
         ("4 mg twice a day", "4 mg three times a day"),
@@ -56,8 +56,8 @@ def test_the_same_quantity_said_and_written_is_one(spoken: str, written: str) ->
         ("hypothyroidism", "hyperthyroidism"),
     ],
 )
-def test_what_differs_in_one_sign_stays_apart(one: str, other: str) -> None:
-    assert keys(one) != keys(other)
+def test_phrases_that_differ_in_one_sign_stay_apart(first: str, second: str) -> None:
+    assert keys(first) != keys(second)
 
 
 @pytest.mark.parametrize(
@@ -72,11 +72,11 @@ def test_what_differs_in_one_sign_stays_apart(one: str, other: str) -> None:
         ("throwing up", "emesis"),
     ],
 )
-def test_lay_and_clinical_words_meet(lay: str, clinical: str) -> None:
+def test_lay_and_clinical_words_have_one_meaning(lay: str, clinical: str) -> None:
     assert keys(clinical) <= keys(lay)
 
 
-def test_a_lone_one_counts_nothing() -> None:
+def test_a_lone_one_is_not_a_number() -> None:
     assert "1" not in tokenize("one of my brothers")
     assert "1" in tokenize("one week")
 
@@ -103,13 +103,13 @@ def test_may_is_a_month_only_beside_a_day_or_a_year() -> None:
 def test_a_denial_reaches_its_clause_and_no_further(
     text: str, present: set[str], absent: set[str]
 ) -> None:
-    found = signs(read_note(text))
-    assert {key for key in present | absent if found[key]} == absent
+    is_absent = signs(read_note(text))
+    assert {key for key in present | absent if is_absent[key]} == absent
 
 
-def test_facts_of_a_list_are_parted_and_counted_once() -> None:
-    found = [atom.text for atom in atoms(read_note("Asthma, gout and hives. She has gout."))]
-    assert found == ["asthma", "gout", "hives"]
+def test_facts_of_a_list_are_split_and_counted_once() -> None:
+    texts = [atom.text for atom in atoms(read_note("Asthma, gout and hives. She has gout."))]
+    assert texts == ["asthma", "gout", "hives"]
 
 
 def test_a_dose_belongs_to_its_medicine() -> None:
@@ -117,7 +117,7 @@ def test_a_dose_belongs_to_its_medicine() -> None:
     assert {token.key for token in atom.tokens} >= {"metformin", "#500", "#2/day"}
 
 
-def test_list_numbers_and_section_names_are_no_facts() -> None:
+def test_list_numbers_and_section_names_are_not_facts() -> None:
     assert keys("1. Asthma. 2. Gout. 3.") == {"asthma", "gout"}
     assert keys("Respiratory: cough") == {"cough"}
 
@@ -182,12 +182,13 @@ def test_no_variant_stands_for_two_meanings() -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "other"), [("smokes", "smoking"), ("allergies", "allergy"), ("infected", "infections")]
+    ("first", "second"),
+    [("smokes", "smoking"), ("allergies", "allergy"), ("infected", "infections")],
 )
-def test_inflections_share_a_stem(one: str, other: str) -> None:
-    assert stem(one) == stem(other)
+def test_inflections_share_a_stem(first: str, second: str) -> None:
+    assert stem(first) == stem(second)
 
 
-@pytest.mark.parametrize(("one", "other"), [("cane", "can"), ("care", "car"), ("bleed", "ble")])
-def test_short_words_keep_apart(one: str, other: str) -> None:
-    assert stem(one) != stem(other)
+@pytest.mark.parametrize(("first", "second"), [("cane", "can"), ("care", "car"), ("bleed", "ble")])
+def test_short_words_keep_their_stems(first: str, second: str) -> None:
+    assert stem(first) != stem(second)

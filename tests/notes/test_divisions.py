@@ -1,4 +1,4 @@
-"""Where divisions begin and end, by the published conventions and by the clinical ones."""
+"""Where divisions begin and end, by the published and by the clinical conventions."""
 
 from __future__ import annotations
 
@@ -49,27 +49,27 @@ Call if worse."""
 
 
 def test_aci_divisions_begin_at_their_first_header_and_lose_nothing():
-    parts = aci_divisions(VISIT)
-    assert tuple(parts) == ACI_DIVISIONS
-    assert "".join(parts.values()).replace(ACI_LINE_BREAK, "\n") == VISIT
-    assert parts["objective_exam"].startswith("PHYSICAL EXAM")
-    assert parts["assessment_and_plan"].endswith("Call if worse.")
-    assert "Pulse" in parts["subjective"]  # the published tagger does not know VITALS
+    divisions = aci_divisions(VISIT)
+    assert tuple(divisions) == ACI_DIVISIONS
+    assert "".join(divisions.values()).replace(ACI_LINE_BREAK, "\n") == VISIT
+    assert divisions["objective_exam"].startswith("PHYSICAL EXAM")
+    assert divisions["assessment_and_plan"].endswith("Call if worse.")
+    assert "Pulse" in divisions["subjective"]  # the published tagger does not know VITALS
 
 
-def test_aci_divisions_that_are_missing_are_one_word():
-    parts = aci_divisions("A cough for a week.\nPLAN: rest")
-    assert parts["subjective"] == "A cough for a week." + ACI_LINE_BREAK
-    assert parts["objective_exam"] == parts["objective_results"] == ACI_MISSING
-    assert parts["assessment_and_plan"] == "PLAN: rest"
+def test_missing_aci_divisions_are_a_placeholder():
+    divisions = aci_divisions("A cough for a week.\nPLAN: rest")
+    assert divisions["subjective"] == "A cough for a week." + ACI_LINE_BREAK
+    assert divisions["objective_exam"] == divisions["objective_results"] == ACI_MISSING
+    assert divisions["assessment_and_plan"] == "PLAN: rest"
 
 
 def test_aci_divisions_out_of_order_end_where_the_next_begins():
-    parts = aci_divisions("PLAN\nrest\nEXAM\nwell\nPLAN\nagain\nRESULTS\nnone")
-    assert parts["subjective"] == ACI_MISSING
-    assert parts["assessment_and_plan"] == ACI_LINE_BREAK.join(["PLAN", "rest", ""])
-    assert "again" in parts["objective_exam"]  # a division begun before starts nothing
-    assert parts["objective_results"] == ACI_LINE_BREAK.join(["RESULTS", "none"])
+    divisions = aci_divisions("PLAN\nrest\nEXAM\nwell\nPLAN\nagain\nRESULTS\nnone")
+    assert divisions["subjective"] == ACI_MISSING
+    assert divisions["assessment_and_plan"] == ACI_LINE_BREAK.join(["PLAN", "rest", ""])
+    assert "again" in divisions["objective_exam"]  # PLAN has started already
+    assert divisions["objective_results"] == ACI_LINE_BREAK.join(["RESULTS", "none"])
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_aci_divisions_out_of_order_end_where_the_next_begins():
     [
         ("Physical exam today is normal", "objective_exam"),
         ("exam", "objective_exam"),
-        ("Exam shows nothing", None),  # needs a colon or a line of its own
+        ("Exam shows nothing", None),  # needs a colon or its own line
         ("  Assessment  and Plan :", "assessment_and_plan"),
         ("A/P: rest", "assessment_and_plan"),
         ("IMPRESSION", "assessment_and_plan"),
@@ -88,20 +88,20 @@ def test_aci_divisions_out_of_order_end_where_the_next_begins():
     ],
 )
 def test_aci_headers_start_lines(line, division):
-    parts = aci_divisions(f"first line\n{line}\nlast line")
-    begun = {name for name, text in parts.items() if text != ACI_MISSING}
+    divisions = aci_divisions(f"first line\n{line}\nlast line")
+    begun = {name for name, text in divisions.items() if text != ACI_MISSING}
     assert begun == {"subjective", division} - {None}
 
 
 def test_soap_puts_vitals_in_objective_and_instructions_in_plan():
     note = soap_divisions(VISIT)
-    parts = note.divisions
-    assert tuple(parts) == SOAP_DIVISIONS
-    assert parts["subjective"] == "Cough.\nMedical\nAsthma."
-    assert parts["objective"] == "Pulse 72.\nWheezes.\nX-ray clear."
-    assert parts["assessment"] == "1. Bronchitis."
-    assert parts["plan"] == "Rest.\nCall if worse."
-    assert parts["assessment_and_plan"] == "1. Bronchitis.\nRest.\nCall if worse."
+    divisions = note.divisions
+    assert tuple(divisions) == SOAP_DIVISIONS
+    assert divisions["subjective"] == "Cough.\nMedical\nAsthma."
+    assert divisions["objective"] == "Pulse 72.\nWheezes.\nX-ray clear."
+    assert divisions["assessment"] == "1. Bronchitis."
+    assert divisions["plan"] == "Rest.\nCall if worse."
+    assert divisions["assessment_and_plan"] == "1. Bronchitis.\nRest.\nCall if worse."
     assert note.unknown_headers == ()
     assert note.has_headers
     assert not note.combines
@@ -120,7 +120,7 @@ def test_soap_reads_this_projects_own_notes():
 
 
 @pytest.mark.parametrize("header", ["Plan: ", "plan:", "## Plan\n", "**Plan:** ", "PLAN\n"])
-def test_soap_headers_in_any_dress(header):
+def test_soap_headers_in_any_format(header):
     note = soap_divisions(f"Subjective: tired\n{header}sleep more")
     assert note.divisions["subjective"] == "tired"
     assert note.divisions["plan"] == "sleep more"

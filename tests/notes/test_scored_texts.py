@@ -1,4 +1,4 @@
-"""What of a note is scored: a SOAP note as it is, a single section without its header."""
+"""Which text is scored: a SOAP note as it is, a single section without its header."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_single_sections_are_scored_without_headers_and_whole_notes_with_them() 
     assert scored_texts.scored_references(single) == ["Rest.", "Clear."]
     assert scored_texts.scored_notes(single, note) == ["Go home."]
     assert scored_texts.protocol_of(mixed) == "soap"
-    assert scored_texts.scored_references(mixed) == [one.note_text for one in mixed]
+    assert scored_texts.scored_references(mixed) == [encounter.note_text for encounter in mixed]
     assert scored_texts.scored_notes(mixed, note) == note
 
 

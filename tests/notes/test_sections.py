@@ -1,4 +1,4 @@
-"""Parting a note into SOAP: what belongs where, and that nothing is lost."""
+"""Splitting a note into SOAP sections: text goes to the right section, and none is lost."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def parts_of(note: str) -> dict[str, str]:
     return {name: text for name, text in split_sections(note).items() if text}
 
 
-def test_a_rendered_note_comes_apart_as_it_was_put_together():
+def test_a_rendered_note_is_split_into_its_sections():
     for encounter in small_model.encounters(20):
         sections = {part.soap: part.text for part in encounter.note}
         assert list(sections) == list(SECTIONS)
@@ -54,7 +54,7 @@ def test_a_repeated_section_keeps_both_texts():
     }
 
 
-def test_corpus_headers_lead_on_but_never_back():
+def test_corpus_headers_never_start_an_earlier_section():
     note = (
         "History of present illness:\nCough.\n"
         "Physical examination:\nClear.\nPlan:\nMedications:\nTea"

@@ -1,4 +1,4 @@
-"""Trials differ in what they say they change, and in nothing else."""
+"""Each trial changes what its name says and nothing else."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def test_trials_are_scored_with_every_seed_and_written_one_by_one(
 
 
 def fake_run(trial: Trial, base: str, *, n_valid: int, seed: int, device: str) -> dict:
-    """A run in the file's form that trains nothing; its scores follow from the seed."""
+    """A run in the file's format without training; its scores depend on the seed."""
     scores = dict.fromkeys(SCHEMA_SCORES, seed / 100)
     return {
         "seed": seed,
@@ -146,18 +146,18 @@ def fake_run(trial: Trial, base: str, *, n_valid: int, seed: int, device: str) -
 
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
-    """Which runs were made, with nothing trained."""
-    made = []
+    """A list of the runs that were made, without training."""
+    runs = []
 
     def run(trial: Trial, base: str, **options) -> dict:
-        made.append((trial.change, options["seed"]))
+        runs.append((trial.change, options["seed"]))
         return fake_run(trial, base, **options)
 
     monkeypatch.setattr(ablation, "run_trial", run)
-    return made
+    return runs
 
 
-def test_trials_go_on_where_they_were_killed(base: str, tmp_path: Path, counted: list) -> None:
+def test_killed_trials_resume(base: str, tmp_path: Path, counted: list) -> None:
     path, options = tmp_path / "a.json", {"n_valid": 5, "device": "cpu"}
     write_ablation(path, base, TRIALS[:1], seeds=(17, 18), **options)
     write_ablation(path, base, TRIALS[:2], seeds=(17, 18, 19), **options)
@@ -196,7 +196,7 @@ def test_every_trial_is_scored_on_the_same_validation_encounters(
         return generate(n, seed=seed, split=split)
 
     def scores(model, renderer, encounters) -> dict:
-        scored.extend(one.id for one in encounters)
+        scored.extend(encounter.id for encounter in encounters)
         return {}
 
     monkeypatch.setattr(ablation, "generate", recorded)
@@ -241,11 +241,11 @@ def test_the_table_shows_mean_and_spread_of_the_seeds() -> None:
 
 
 def test_a_group_says_what_its_scores_are_of() -> None:
-    said = described(group_with([0.9, 0.8]))
-    assert "Validation: 2 encounters of `valid`" in said
-    assert f"seed {ablation.VALID_SEED}" in said
-    assert "not 04's" in said
-    assert "seeds 17, 18," in said
+    description = described(group_with([0.9, 0.8]))
+    assert "Validation: 2 encounters of `valid`" in description
+    assert f"seed {ablation.VALID_SEED}" in description
+    assert "not 04's" in description
+    assert "seeds 17, 18," in description
 
 
 def test_written_groups_are_read_back(tmp_path: Path) -> None:
@@ -257,7 +257,7 @@ def test_written_groups_are_read_back(tmp_path: Path) -> None:
 OLD_FORM = {"groups": [{"title": "b", "trials": [{"splits": {"test": {}, "test_unseen": {}}}]}]}
 
 
-def test_trials_that_looked_at_the_tests_are_refused(tmp_path: Path) -> None:
+def test_trials_scored_on_tests_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "ablation.json"
     path.write_text(json.dumps(OLD_FORM))
     with pytest.raises(ValueError, match=r"expected trials in form 2.*got form 1.*ablate"):
@@ -272,7 +272,7 @@ def test_trials_that_looked_at_the_tests_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "[", "[]", "3"])
-def test_what_is_no_file_of_trials_is_refused(tmp_path: Path, text: str) -> None:
+def test_other_files_are_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "ablation.json"
     path.write_text(text)
     with pytest.raises(ValueError, match=r"ablation\.json: expected"):
@@ -291,10 +291,10 @@ def test_the_shipped_trials_have_the_form_that_00_shows() -> None:
 # --- the command ---------------------------------------------------------------------------------
 
 
-def test_seeds_are_numbers_parted_by_commas() -> None:
+def test_seeds_are_numbers_separated_by_commas() -> None:
     assert ablation.parse_seeds("17, 18,19") == (17, 18, 19)
     for wrong in ("", "17,", "17;18", "seventeen", "17,17", "-1"):
-        with pytest.raises(ValueError, match="seeds parted by commas"):
+        with pytest.raises(ValueError, match="seeds separated by commas"):
             ablation.parse_seeds(wrong)
 
 

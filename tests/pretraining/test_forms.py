@@ -1,4 +1,4 @@
-"""Forms ask for topics; what they may answer follows from the facts of the encounter alone."""
+"""Forms ask for topics; their answers depend only on the facts of the encounter."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def test_a_form_is_answered_by_the_facts_in_the_order_asked(encounters: list[Enc
 def test_items_hold_every_fact(encounters: list[Encounter]) -> None:
     for encounter in encounters:
         items = items_by_kind(encounter)
-        said = " ".join(text for found in items.values() for text in found)
+        all_items = " ".join(text for texts in items.values() for text in texts)
         for fact in encounter.facts:
             words = fact.value if fact.kind in ("dose", "frequency") else fact.text.split()[-1]
-            assert words in said
-        for kind, found in items.items():
-            assert len(found) == sum(fact.kind == kind for fact in encounter.facts)
+            assert words in all_items
+        for kind, texts in items.items():
+            assert len(texts) == sum(fact.kind == kind for fact in encounter.facts)
 
 
 def test_presence_is_yes_for_topics_with_facts_alone(encounters: list[Encounter]) -> None:
@@ -74,4 +74,4 @@ def test_no_form_is_worded_as_a_note(encounters: list[Encounter]) -> None:
     for number, encounter in enumerate(encounters):
         rng = random.Random(number)
         text = " ".join(form(rng, encounter))
-        assert not [each for each in written if each in text]
+        assert not [line for line in written if line in text]

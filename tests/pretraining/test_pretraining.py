@@ -1,4 +1,4 @@
-"""How the base is made: tasks, blocks, NF4 rounding, gates, resuming; and the shipped weights."""
+"""Pretraining: tasks, blocks, NF4 rounding, gates, resuming; and the shipped weights."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ HEADER = re.compile(r"^(Subjective|Objective|Assessment|Plan)\b", re.M)
 
 @pytest.fixture(scope="module")
 def prepared() -> Prepared:
-    """Texts of generated encounters, which need no corpus, and a tokenizer trained on them."""
+    """Texts of generated encounters, so that no corpus is needed, and their tokenizer."""
     encounters = list(generate(80, seed=3, split="train"))
     dialogues = [e.dialogue_text for e in encounters[:40]]
     notes = [e.note_text for e in encounters[40:]]
@@ -68,7 +68,7 @@ def documents(prepared: Prepared, kind: str, **changes) -> Documents:
 
 
 @pytest.mark.parametrize(("length", "n_symbols"), [(8, 6), (16, 64), (64, 20), (512, 4000)])
-def test_what_a_copy_task_asks_follows_from_the_prefix(length: int, n_symbols: int) -> None:
+def test_the_prefix_determines_a_copy_task(length: int, n_symbols: int) -> None:
     symbols = torch.arange(10, 10 + n_symbols)
     for seed in range(5):
         generator = torch.Generator().manual_seed(seed)
@@ -83,9 +83,9 @@ def test_what_a_copy_task_asks_follows_from_the_prefix(length: int, n_symbols: i
         for row, wanted in zip(ids.tolist(), mask.tolist(), strict=True):
             pairs = set(zip(row[: n_prefix - 1], row[1:n_prefix], strict=True))
             asked = [i for i, is_asked in enumerate(wanted) if is_asked]
-            # Every asked token follows the token before it somewhere in the prefix ...
+            # In the prefix, every asked token follows the same token as here ...
             assert all((row[i - 1], row[i]) in pairs for i in asked)
-            # ... and nowhere another one, where the prefix has no symbol twice.
+            # ... and no other token does, if the prefix has no symbol twice.
             if len(set(row[:n_prefix])) == n_prefix:
                 following = dict(pairs)
                 assert all(following[row[i - 1]] == row[i] for i in asked)
@@ -199,7 +199,7 @@ def test_a_block_is_the_same_in_another_process() -> None:
         " n_rows=3, length=1024, mixture=dict.fromkeys(KINDS, 1.0), seed=1).block(3)\n"
         "print(hashlib.sha256(made.ids.tobytes() + made.weights.tobytes()).hexdigest())\n"
     )
-    said = [
+    digests = [
         subprocess.run(
             [sys.executable, "-c", code],
             env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": seed},
@@ -209,21 +209,21 @@ def test_a_block_is_the_same_in_another_process() -> None:
         ).stdout
         for seed in ("1", "2")
     ]
-    assert said[0] == said[1]
-    assert len(said[0].strip()) == 64
+    assert digests[0] == digests[1]
+    assert len(digests[0].strip()) == 64
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_document_has_a_dialogue_beside_its_note(prepared: Prepared, kind: str) -> None:
-    made = documents(prepared, kind)
+    maker = documents(prepared, kind)
     rng = random.Random(11)
     n_dialogues = n_notes = 0
     for _ in range(60):
-        text = "".join(piece for piece, _ in made.document(rng, kind))
+        text = "".join(piece for piece, _ in maker.document(rng, kind))
         has_turns, has_note = bool(TURN.search(text)), bool(HEADER.search(text))
         assert not (has_turns and has_note)
         n_dialogues, n_notes = n_dialogues + has_turns, n_notes + has_note
-    # The two patterns do find dialogues and notes, or this test could not fail.
+    # The two patterns do find dialogues and notes; otherwise this test could not fail.
     if kind.endswith(TASKS):
         assert (n_dialogues, n_notes) == (60, 0)
     encounter = next(generate(1, seed=11, split="train"))
@@ -232,10 +232,10 @@ def test_no_document_has_a_dialogue_beside_its_note(prepared: Prepared, kind: st
 
 
 def test_running_text_is_cut_from_one_text_alone(prepared: Prepared) -> None:
-    made = documents(prepared, "text")
+    maker = documents(prepared, "text")
     rng = random.Random(4)
     for _ in range(30):
-        ((text, weight),) = made.document(rng, "text")
+        ((text, weight),) = maker.document(rng, "text")
         assert weight == 1.0
         texts = chain(*prepared.texts.values())
         assert sum(text.removesuffix("\n") in each for each in texts) >= 1
@@ -265,7 +265,7 @@ def test_running_text_asks_nothing(prepared: Prepared) -> None:
     assert not documents(prepared, "text").block(0).spans.any()
 
 
-def test_padding_weighs_nothing(prepared: Prepared) -> None:
+def test_padding_has_no_weight(prepared: Prepared) -> None:
     block = documents(prepared, "register").block(2)
     padding = block.ids == prepared.tokenizer.pad_token_id
     assert padding.any()
@@ -280,7 +280,7 @@ def test_an_unknown_kind_is_refused(prepared: Prepared) -> None:
 # The tokenizer
 
 
-def test_digits_stand_apart_and_text_comes_back(prepared: Prepared) -> None:
+def test_digits_are_single_tokens_and_text_is_restored(prepared: Prepared) -> None:
     tokenizer = prepared.tokenizer
     text = "Take 1250 mg at 08:15,\n  not 3.5 g - naïve ☃ ok"
     ids = tokenizer.encode(text, add_special_tokens=False)
@@ -296,7 +296,7 @@ def test_control_tokens_come_first_in_llama_3_s_names(prepared: Prepared) -> Non
         assert prepared.tokenizer.encode(token, add_special_tokens=False) == [number]
 
 
-def test_what_was_prepared_is_read_back(prepared: Prepared, tmp_path: Path) -> None:
+def test_prepared_files_are_read_back(prepared: Prepared, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="without --prepared makes it"):
         load_prepared(tmp_path)
     write_prepared(tmp_path / "prepared", prepared)
@@ -314,7 +314,7 @@ def test_every_recipe_can_be_run(name: str) -> None:
     head = recipe.hidden_size / recipe.n_heads
     assert head % 2 == 0
     assert recipe.n_heads % recipe.n_kv_heads == 0
-    # What bitsandbytes on a CPU asks of out_features, and NF4 of its blocks.
+    # Requirements of bitsandbytes on a CPU for out_features, and of NF4 for its blocks.
     for n in (recipe.hidden_size, recipe.intermediate_size, recipe.n_kv_heads * int(head)):
         assert n % 32 == 0
     assert (recipe.hidden_size * recipe.n_kv_heads * head) % 64 == 0
@@ -353,7 +353,7 @@ def test_all_recipes_have_one_curriculum() -> None:
         ({"mixture": {"text": 1.0}}, ValueError, "or none beside 1"),
     ],
 )
-def test_a_recipe_that_cannot_be_is_refused(
+def test_an_invalid_recipe_is_refused(
     tmp_path: Path, change: dict, error: type[Exception], expected: str
 ) -> None:
     content = asdict(tiny_recipe())
@@ -387,11 +387,11 @@ def test_the_learning_rate_warms_up_stays_and_falls_to_zero() -> None:
     to_come = [(1 - share) * (total - before) / (0.5 * total) for share in (0.5, 0.75)]
     assert rates[:2] == pytest.approx([recipe.learning_rate * min(1, each) for each in to_come])
     assert rates[2:] == [0.0, 0.0]
-    # A stage that its gate ended sooner takes its tokens out of the plan, not out of the decay.
+    # If a gate ends a stage early, its tokens leave the plan but not the decay.
     assert learning_rate(recipe, Progress(stage=1, step=99)) == recipe.learning_rate
 
 
-def test_a_run_that_another_goes_on_from_keeps_its_rate() -> None:
+def test_a_run_that_another_continues_keeps_its_rate() -> None:
     recipe = replace(tiny_recipe(), warmup_steps=10, decay_share=0.0)
     last = len(recipe.stages) - 1
     end = Progress(stage=last, step=99, stage_tokens=int(recipe.stages[last].n_tokens))
@@ -405,8 +405,8 @@ def test_matrices_of_the_blocks_go_to_muon_and_the_rest_to_adamw() -> None:
     muon, adamw = build_optimizers(model, recipe)
     names = {id(weight): name for name, weight in model.named_parameters()}
     inner, outer = (
-        {names[id(weight)] for group in one.param_groups for weight in group["params"]}
-        for one in (muon, adamw)
+        {names[id(weight)] for group in optimizer.param_groups for weight in group["params"]}
+        for optimizer in (muon, adamw)
     )
     assert inner | outer == set(names.values())
     assert not inner & outer
@@ -426,7 +426,7 @@ def test_probes_come_by_tokens() -> None:
 
 
 def tiny_recipe(**changes) -> Recipe:
-    """Three stages of a few steps each; the first one's gate is passed at its first probe."""
+    """Three stages of a few steps each; the first gate opens at its first probe."""
     mixture = {"register": 0.5, "cloze": 0.3, "text": 0.2}  # short, so quick
     probed = {"n_probes": 2, "probes": ("register",)}
     stages = (
@@ -451,7 +451,7 @@ def logged(out: Path) -> list[dict]:
 
 
 @pytest.mark.slow
-def test_a_run_that_was_killed_goes_on_as_if_it_had_not_been(
+def test_a_killed_run_resumes_as_if_uninterrupted(
     prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Checkpoint at step 6, within a stage; killed at step 10, past that stage's end."""
@@ -520,20 +520,20 @@ def test_a_run_leaves_a_model_and_its_record(prepared: Prepared, tmp_path: Path)
         is_rounded = trained.ndim == 2 and "proj" in name
         wanted = round_nf4(trained) if is_rounded else trained
         assert torch.equal(value, wanted.to(torch.bfloat16)), name
-    told = json.loads((folder / record.RECORD).read_text())
+    run_record = json.loads((folder / record.RECORD).read_text())
     last = record.read_log(folder / record.LOG)[-1]
-    assert (told["tokens"], told["steps"]) == (run.progress.tokens, 11)
-    assert told["seconds"] == last["seconds"] > 0
-    assert told["final"]["register_exact"] == last["register_exact"]
-    assert told["n_parameters"] == sum(p.numel() for p in run.model.parameters())
-    assert told["machine"].endswith(f"{machine.n_cores()} cores") or torch.cuda.is_available()
-    assert told["settings"] == json.loads(json.dumps(asdict(recipe)))
-    assert told["versions"]["torch"] == torch.__version__
+    assert (run_record["tokens"], run_record["steps"]) == (run.progress.tokens, 11)
+    assert run_record["seconds"] == last["seconds"] > 0
+    assert run_record["final"]["register_exact"] == last["register_exact"]
+    assert run_record["n_parameters"] == sum(p.numel() for p in run.model.parameters())
+    assert run_record["machine"].endswith(f"{machine.n_cores()} cores") or torch.cuda.is_available()
+    assert run_record["settings"] == json.loads(json.dumps(asdict(recipe)))
+    assert run_record["versions"]["torch"] == torch.__version__
     assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o644}
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_from_a_finished_model(prepared: Prepared, tmp_path: Path) -> None:
+def test_a_run_continues_from_a_finished_model(prepared: Prepared, tmp_path: Path) -> None:
     first = pretraining(prepared, tmp_path / "first", tiny_recipe())
     first.train()
     start = tmp_path / "first" / "model"
@@ -542,16 +542,16 @@ def test_a_run_goes_on_from_a_finished_model(prepared: Prepared, tmp_path: Path)
     for name, weight in second.model.named_parameters():
         assert torch.equal(weight, stored[name].float()), name
     second.train()
-    told = [
+    run_record = [
         json.loads((tmp_path / name / "model" / record.RECORD).read_text())
         for name in ("first", "second")
     ]
-    assert told[1]["tokens"] == 2 * told[0]["tokens"] == second.progress.tokens * 2
-    assert told[1]["recipe"] == "tiny, tiny"
-    assert told[1]["runs"][0]["weights_sha256"] == told[0]["weights_sha256"]
+    assert run_record[1]["tokens"] == 2 * run_record[0]["tokens"] == second.progress.tokens * 2
+    assert run_record[1]["recipe"] == "tiny, tiny"
+    assert run_record[1]["runs"][0]["weights_sha256"] == run_record[0]["weights_sha256"]
     log = record.read_log(tmp_path / "second" / "model" / record.LOG)
     assert [line["step"] for line in log] == sorted(line["step"] for line in log)
-    assert log[-1]["tokens"] == told[1]["tokens"]
+    assert log[-1]["tokens"] == run_record[1]["tokens"]
 
 
 def test_a_start_of_another_shape_is_refused(prepared: Prepared, tmp_path: Path) -> None:
@@ -642,21 +642,21 @@ def test_the_shipped_files_can_be_read_by_everyone() -> None:
 
 
 def test_the_shipped_record_agrees_with_weights_log_and_recipe() -> None:
-    told = json.loads((BASE / record.RECORD).read_text())
+    run_record = json.loads((BASE / record.RECORD).read_text())
     last = record.read_log(BASE / record.LOG)[-1]
-    assert (told["tokens"], told["seconds"]) == (last["tokens"], last["seconds"])
-    assert told["weights_sha256"] == record.sha256_file(BASE / record.WEIGHTS)
-    assert told["n_parameters"] == record.count_parameters(BASE / record.WEIGHTS)
-    recipes = [load_recipe(name) for name in told["recipe"].split(", ")]
-    assert [run["recipe"] for run in told["runs"]] == told["recipe"].split(", ")
-    assert sum(run["tokens"] for run in told["runs"]) == told["tokens"]
+    assert (run_record["tokens"], run_record["seconds"]) == (last["tokens"], last["seconds"])
+    assert run_record["weights_sha256"] == record.sha256_file(BASE / record.WEIGHTS)
+    assert run_record["n_parameters"] == record.count_parameters(BASE / record.WEIGHTS)
+    recipes = [load_recipe(name) for name in run_record["recipe"].split(", ")]
+    assert [run["recipe"] for run in run_record["runs"]] == run_record["recipe"].split(", ")
+    assert sum(run["tokens"] for run in run_record["runs"]) == run_record["tokens"]
     stages = [asdict(stage) for recipe in recipes for stage in recipe.stages]
-    assert told["settings"]["stages"] == json.loads(json.dumps(stages))
+    assert run_record["settings"]["stages"] == json.loads(json.dumps(stages))
     assert [stage["name"] for stage in stages] == list(
         dict.fromkeys(line["stage"] for line in record.read_log(BASE / record.LOG))
     )
     gate, threshold = stages[-1]["gate"], stages[-1]["threshold"]
-    assert told["final"][f"{gate}_exact"] == last[f"{gate}_exact"] >= threshold >= 0.8
+    assert run_record["final"][f"{gate}_exact"] == last[f"{gate}_exact"] >= threshold >= 0.8
 
 
 def test_the_shipped_tokenizer_has_the_control_tokens_and_digits_apart() -> None:
@@ -669,9 +669,9 @@ def test_the_shipped_tokenizer_has_the_control_tokens_and_digits_apart() -> None
 
 @pytest.mark.corpus
 @pytest.mark.slow
-def test_the_texts_of_the_shipped_run_come_out_of_the_corpora(corpora: Path) -> None:
+def test_the_corpora_give_the_texts_of_the_shipped_run(corpora: Path) -> None:
     from medisum_utils.pretraining.prepare import real_texts
 
-    told = json.loads((BASE / record.RECORD).read_text())
+    run_record = json.loads((BASE / record.RECORD).read_text())
     _, corpus = real_texts()
-    assert corpus == told["corpus"]
+    assert corpus == run_record["corpus"]

@@ -1,4 +1,4 @@
-"""Restoring: the answer is the text as it was, the question a spoilt version of it."""
+"""Restoring: the answer is the original text, the question a noisy version of it."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def test_the_answer_is_a_stretch_of_the_text() -> None:
     assert len(lengths) > 4
 
 
-def test_words_are_lost_spoken_and_told_in_the_first_person() -> None:
+def test_words_are_dropped_spelled_out_and_put_into_the_first_person() -> None:
     noisy = [restoring_task(random.Random(seed), TEXT, TALK)[0] for seed in range(300)]
     joined = " ".join(noisy).lower()
     assert "fifty eight" in joined
     assert " my pain" in joined
     assert "patient: " in joined
     assert any("Okay." in each for each in noisy)
-    # Nothing is added but talk, labels, spoken numbers and first persons.
+    # Only remarks, labels, spelled-out numbers and the first person are added.
     known = set(TEXT.lower().replace("-", " ").split())
     known |= {
         "okay.",
@@ -54,7 +54,7 @@ def test_words_are_lost_spoken_and_told_in_the_first_person() -> None:
     assert set(joined.replace("-", " ").split()) <= known | labels
 
 
-def test_no_remark_that_test_unseen_keeps_for_itself_is_mixed_in() -> None:
+def test_no_remark_reserved_for_test_unseen_is_mixed_in() -> None:
     remarks = load_casebook().common["acks"]
     kept, free = (phrasings(remarks, unseen=unseen) for unseen in (True, False))
     said = "".join(

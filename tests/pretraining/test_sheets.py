@@ -1,4 +1,4 @@
-"""Sheets say what the record says, in styles that have nothing of a SOAP note."""
+"""Sheets state the facts of the record, in styles unlike a SOAP note."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_every_topic_has_headers_and_no_header_or_title_is_a_notes() -> None:
     assert {kind for group in pieces["joined"] for kind in group} <= set(pieces["wrapped"])
     words = [word for headers in pieces["headers"].values() for word in headers]
     words += pieces["titles"]
-    assert all(isinstance(word, str) for word in words)  # YAML takes on and no for truth values
+    assert all(isinstance(word, str) for word in words)  # YAML reads on and no as booleans
     assert not NOTE_LEADS & {word.lower() for word in words}
 
 
@@ -65,7 +65,7 @@ def test_no_line_of_a_sheet_is_one_of_a_notes_grammar(encounters: list[Encounter
             fact.kind for section in LISTS for line in lines for fact in read_line(section, line)
         ]
         n_alike += set(read) != {"other"}
-    # "Start of it = gradual" begins like the line of a medicine: such accidents are few.
+    # "Start of it = gradual" begins like a line of medicines: such coincidences are rare.
     assert n_alike <= 0.05 * N_STYLES
     note = encounters[0].note_text.split("\n")
     assert {
@@ -74,23 +74,23 @@ def test_no_line_of_a_sheet_is_one_of_a_notes_grammar(encounters: list[Encounter
 
 
 def n_lines(style: Style, encounter: Encounter) -> int:
-    """How many lines a sheet must have: what did not come up has none, and so has its title."""
+    """The number of lines a sheet must have: absent topics, and titles without lines, have none."""
     counts = Counter()
     for fact in encounter.facts:
         denied = style.nothing and fact.kind == "denial" and fact.text in DENIED
         counts[DENIED[fact.text] if denied else fact.kind] += 1
     n = 0
     for title, lines in style.parts:
-        found = [sum(counts[kind] for kind in line.kinds) for line in lines]
-        n_here = sum((k if line.each else 1) for k, line in zip(found, lines, strict=True) if k)
+        n_items = [sum(counts[kind] for kind in line.kinds) for line in lines]
+        n_here = sum((k if line.each else 1) for k, line in zip(n_items, lines, strict=True) if k)
         n += n_here + bool(title and n_here)
     return n
 
 
-def test_a_sheet_tells_each_fact_of_its_topics_and_nothing_else(
+def test_a_sheet_states_each_fact_of_its_topics_and_nothing_else(
     encounters: list[Encounter],
 ) -> None:
-    told = Counter()
+    stated = Counter()
     for number, encounter in enumerate(encounters):
         for style in styles()[number :: len(encounters)]:
             lines = [line for _, lines in style.parts for line in lines]
@@ -103,28 +103,31 @@ def test_a_sheet_tells_each_fact_of_its_topics_and_nothing_else(
                 if kind == "status" and style.with_status:
                     kind = "diagnosis"
                 if kind in kinds:
-                    said = fact.value if kind in ("age", "laterality", "duration") else bare(fact)
+                    wording = (
+                        fact.value if kind in ("age", "laterality", "duration") else bare(fact)
+                    )
                     if fact.kind != "status" or not style.with_status:
-                        assert said.lower() in text, (style.name, fact.kind)
-                    told[fact.kind] += 1
+                        assert wording.lower() in text, (style.name, fact.kind)
+                    stated[fact.kind] += 1
             for fact, dose, rest in with_doses(encounter.facts):
                 if fact.kind in kinds:
                     assert dose.lower() in text, (style.name, fact.kind)
                     assert rest.lower() in text, (style.name, fact.kind)
-                    told["dose"] += bool(dose)
+                    stated["dose"] += bool(dose)
                 if fact.kind == "status" and style.with_status and "diagnosis" in kinds:
                     course = next(
-                        fact.text.removeprefix(one.text).strip()
-                        for one in encounter.facts
-                        if one.kind == "diagnosis" and fact.text.startswith(f"{one.text} ")
+                        fact.text.removeprefix(other_fact.text).strip()
+                        for other_fact in encounter.facts
+                        if other_fact.kind == "diagnosis"
+                        and fact.text.startswith(f"{other_fact.text} ")
                     )
                     assert course.lower() in text, style.name
-                    told["status"] += 1
+                    stated["status"] += 1
             assert len(text.split("\n")) == n_lines(style, encounter)
-    assert set(told) >= {*TOPICS, "dose", "status"} - {"stop"}
+    assert set(stated) >= {*TOPICS, "dose", "status"} - {"stop"}
 
 
-def test_a_denied_topic_stands_in_its_own_line_or_among_the_denials(
+def test_a_denied_topic_is_in_its_own_line_or_among_the_denials(
     encounters: list[Encounter],
 ) -> None:
     seen = Counter()

@@ -1,4 +1,4 @@
-"""Visits: one dialogue, several tasks; excerpts keep just the facts that they say."""
+"""Visits: one dialogue, several tasks; excerpts keep exactly the facts that they state."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def encounters() -> list[Encounter]:
     return list(generate(60, seed=12, split="train"))
 
 
-def test_an_excerpt_is_a_stretch_with_the_facts_it_says(encounters: list[Encounter]) -> None:
+def test_an_excerpt_is_a_part_with_the_facts_it_states(encounters: list[Encounter]) -> None:
     shorter = 0
     for number, encounter in enumerate(encounters):
         part = excerpt(random.Random(number), encounter)
@@ -75,8 +75,8 @@ def test_a_visit_never_has_its_note(encounters: list[Encounter], task: str) -> N
     assert 0.4 * len(encounters) < systems < 0.8 * len(encounters)
 
 
-def test_the_first_task_stands_where_an_instruction_does(encounters: list[Encounter]) -> None:
-    """Token for token the prompt that the renderer makes for fine-tuning."""
+def test_the_first_task_is_in_the_place_of_an_instruction(encounters: list[Encounter]) -> None:
+    """It equals, token for token, the prompt that the renderer makes for fine-tuning."""
     from medisum_utils.modelling.model import load_tokenizer
     from medisum_utils.pretraining.tokens import CachedEncoder
 

@@ -1,4 +1,4 @@
-"""ROUGE against the package itself, and what intervals and p must do."""
+"""ROUGE compared with the package, and the properties of intervals and p."""
 
 from __future__ import annotations
 
@@ -61,21 +61,21 @@ def test_rouge_refuses_different_lengths_and_other_types():
 
 def test_interval_is_scipys_and_repeats_with_its_seed():
     values = list(np.random.default_rng(1).normal(0.5, 0.1, 40))
-    found = interval(values, seed=5)
-    assert found == interval(values, seed=5)
-    assert found != interval(values, seed=6)
-    assert found["mean"] == pytest.approx(np.mean(values))
+    estimate = interval(values, seed=5)
+    assert estimate == interval(values, seed=5)
+    assert estimate != interval(values, seed=6)
+    assert estimate["mean"] == pytest.approx(np.mean(values))
     expected = stats.bootstrap((values,), np.mean, rng=np.random.default_rng(5))
     # The batches draw in another order, so the resamples differ, but not by much.
-    assert found["low"] == pytest.approx(expected.confidence_interval.low, abs=0.002)
-    assert found["high"] == pytest.approx(expected.confidence_interval.high, abs=0.002)
+    assert estimate["low"] == pytest.approx(expected.confidence_interval.low, abs=0.002)
+    assert estimate["high"] == pytest.approx(expected.confidence_interval.high, abs=0.002)
 
 
 def test_intervals_cover_the_true_mean():
     rng = np.random.default_rng(0)
-    found = [interval(rng.normal(0.4, 0.1, 30).tolist(), seed=i) for i in range(200)]
-    covered = sum(each["low"] <= 0.4 <= each["high"] for each in found)
-    assert 0.88 <= covered / len(found) <= 0.99
+    intervals = [interval(rng.normal(0.4, 0.1, 30).tolist(), seed=i) for i in range(200)]
+    covered = sum(estimate["low"] <= 0.4 <= estimate["high"] for estimate in intervals)
+    assert 0.88 <= covered / len(intervals) <= 0.99
 
 
 def test_intervals_of_odd_samples_follow_the_rules():
@@ -84,8 +84,8 @@ def test_intervals_of_odd_samples_follow_the_rules():
     constant = interval([0.1] * 3)
     assert constant["low"] == constant["mean"] == constant["high"] == pytest.approx(0.1)
     for sample in ([0.0, 1.0], [0.0] * 39 + [1.0], [1e-9, 0.0, 0.0], [0.5, 0.5, 0.5 + 1e-16]):
-        found = interval(sample)
-        assert found["low"] <= found["mean"] <= found["high"]
+        estimate = interval(sample)
+        assert estimate["low"] <= estimate["mean"] <= estimate["high"]
     with pytest.raises(ValueError, match="at least one value"):
         interval([])
     with pytest.raises(ValueError, match="1 of 2 that are not"):
@@ -96,11 +96,11 @@ def test_paired_difference_sees_a_small_steady_gain():
     rng = np.random.default_rng(2)
     b = rng.uniform(0, 1, 40)
     a = b + 0.01 + rng.normal(0, 0.005, 40)  # far below the spread of either
-    found = paired_difference(a, b, seed=1)
-    assert 0 < found["low"] < found["mean"] < found["high"] < 0.02
-    assert found["p"] == pytest.approx(2 / 10_000)  # the least that 9,999 permutations can say
-    turned = paired_difference(b, a, seed=1)
-    assert turned["mean"] == pytest.approx(-found["mean"])
+    difference = paired_difference(a, b, seed=1)
+    assert 0 < difference["low"] < difference["mean"] < difference["high"] < 0.02
+    assert difference["p"] == pytest.approx(2 / 10_000)  # the least that 9,999 permutations can say
+    reversed_difference = paired_difference(b, a, seed=1)
+    assert reversed_difference["mean"] == pytest.approx(-difference["mean"])
 
 
 def test_paired_difference_is_exact_for_few_pairs():

@@ -94,7 +94,7 @@ def test_forty_full_notes_within_five_seconds_of_one_core(corpora, tmp_path):
     )
     arguments = ["--references", corpora / TEST1, "--predictions", corpora / PREDICTIONS / SAMSUM]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    before = os.times()
+    times_before = os.times()
     subprocess.run(
         [sys.executable, "-c", command, *map(str, arguments), "--json", str(tmp_path / "o.json")],
         check=True,
@@ -102,8 +102,10 @@ def test_forty_full_notes_within_five_seconds_of_one_core(corpora, tmp_path):
         env=environment,
         cwd=Path(__file__).parents[2],
     )
-    after = os.times()
-    core_s = sum(after[2:4]) - sum(before[2:4])  # start-up included; waiting for others is not
+    times_after = os.times()
+    core_s = sum(times_after[2:4]) - sum(
+        times_before[2:4]
+    )  # includes start-up, excludes waiting for other processes
     assert core_s <= 5
 
 
@@ -189,12 +191,14 @@ def test_dialogues_add_fact_scores_paired_like_the_others(references, tmp_path):
 
 
 def test_rows_are_matched_by_id_whatever_their_order(references, tmp_path):
-    turned = _write(tmp_path / "turned.csv", NOTES[::-1], [3, 2, 1])
-    report = score_files(references, turned)
+    reversed_file = _write(tmp_path / "turned.csv", NOTES[::-1], [3, 2, 1])
+    report = score_files(references, reversed_file)
     assert _means(report)["rouge1"] == 100
     assert report.data["matched_by"] == {"predictions": "id"}
     assert report.data["per_note"]["ids"] == ["1", "2", "3"]
-    assert _means(score_files(references, turned, reading=Reading(match="row")))["rouge1"] < 100
+    assert (
+        _means(score_files(references, reversed_file, reading=Reading(match="row")))["rouge1"] < 100
+    )
 
 
 def test_rows_without_ids_are_matched_by_row(references, tmp_path):

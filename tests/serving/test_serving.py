@@ -1,4 +1,4 @@
-"""The server over real HTTP: with a small random model, with none, and with what it must refuse."""
+"""The server over real HTTP: with a small random model, without one, and with bad requests."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from medisum_utils.serving.writer import ModelWriter, load_writer
 ROOT = Path(__file__).resolve().parents[2]
 PROFILE = "made-up"
 DIALOGUE = "Doctor: What is wrong?\nPatient: I have had a dry cough for 9 days."
-SECRET = ("Quixby", "xylophobia", "zanzibar")  # words that no answer and no log may hold
+SECRET = ("Quixby", "xylophobia", "zanzibar")  # words that no response and no log may contain
 SECRET_DIALOGUE = "Doctor: What is it, Quixby?\nPatient: I have xylophobia since zanzibar."
 
 
@@ -47,7 +47,7 @@ def no_proxy():
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory) -> Path:
-    """A project folder with a random base and a random adapter, as 03 leaves them."""
+    """A project folder with a random base and a random adapter, as 03 writes them."""
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -73,7 +73,7 @@ def writer(home) -> ModelWriter:
 
 @pytest.fixture
 def copied_home(home, tmp_path, monkeypatch) -> Path:
-    """A copy of the project, to be broken; its adapter."""
+    """A copy of the project that a test may damage; returns its adapter."""
     shutil.copytree(home, tmp_path / "home")
     monkeypatch.setenv("MEDISUM_HOME", str(tmp_path / "home"))
     return tmp_path / "home" / "models" / PROFILE
@@ -120,7 +120,7 @@ def test_the_adapter_of_another_profile_is_not_served_under_this_name(copied_hom
     config = json.loads((other / "adapter_config.json").read_text())
     (other / "adapter_config.json").write_text(json.dumps({**config, "lora_alpha": 2}))
     record = json.loads((other / "training.json").read_text())
-    small_model.record_adapter(other, Path(record["base"]))  # whole in itself
+    small_model.record_adapter(other, Path(record["base"]))  # consistent in itself
     shutil.rmtree(copied_home)
     shutil.copytree(other, copied_home)
     with pytest.raises(ValueError, match="is not the one that 03_qlora_train wrote"):
@@ -130,7 +130,7 @@ def test_the_adapter_of_another_profile_is_not_served_under_this_name(copied_hom
 def test_another_adapter_base_prompt_or_tokenizer_is_not_served(copied_home, home):
     base = copied_home.parent / "small-base"
     moved = str(shutil.copytree(base, base.with_name("moved")))
-    assert load_writer(PROFILE, moved)  # the same base in another place
+    assert load_writer(PROFILE, moved)  # the same base in another folder
 
     prompt = json.loads((copied_home / "prompt.json").read_text())
     (copied_home / "prompt.json").write_text(json.dumps({**prompt, "instruction": "Rhyme."}))
@@ -149,7 +149,7 @@ def test_another_adapter_base_prompt_or_tokenizer_is_not_served(copied_home, hom
 
 
 class Watched:
-    """The real writer, with the batches it was given; it can be made to wait before each."""
+    """The real writer, with a record of its batches; a test can make it wait before each."""
 
     def __init__(self, writer: ModelWriter) -> None:
         self.writer = writer
@@ -158,7 +158,7 @@ class Watched:
         self.may_write = threading.Event()
         self.may_write.set()
         self.error: Exception | None = None
-        self.signed = False  # adds the dialogue's last line, to tell the notes of one model apart
+        self.signed = False  # adds the dialogue's last line, so that notes can be told apart
 
     def count_tokens(self, dialogue: str) -> int:
         return self.writer.count_tokens(dialogue)
@@ -275,7 +275,7 @@ def test_each_client_of_a_batch_gets_its_own_note(served, watched):
     assert plans == [f"Doctor: Take {word}." for word in small_model.MEDICINES[:3]]
 
 
-def test_a_full_queue_answers_429_and_when_to_come_back(served, watched):
+def test_a_full_queue_answers_429_and_says_when_to_retry(served, watched):
     url, engine = served
     watched.may_write.clear()
     with ThreadPoolExecutor(4) as clients:
@@ -291,7 +291,7 @@ def test_a_full_queue_answers_429_and_when_to_come_back(served, watched):
     assert ask(url).status_code == 200
 
 
-def test_a_client_that_leaves_gives_its_place_back(served, watched):
+def test_a_client_that_disconnects_frees_its_place(served, watched):
     url, engine = served
     watched.may_write.clear()
     with ThreadPoolExecutor(1) as clients:
@@ -376,7 +376,7 @@ def test_bad_input_is_refused_with_the_reason_and_without_the_text(strict, caplo
     assert not any(word in reply.text + str(reply.headers) + caplog.text for word in SECRET)
 
 
-def test_a_body_that_never_ends_is_given_up(writer):
+def test_a_body_that_never_ends_times_out(writer):
     with serving(lambda: writer, Limits(body_timeout_s=0.2)) as (url, _):
         host, port = url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port)), timeout=10) as client:
@@ -393,7 +393,9 @@ def test_logs_name_known_paths_only(served, caplog):
     def ours() -> list[str]:
         return [record.getMessage() for record in caplog.records if "medisum" in record.name]
 
-    until(lambda: any("POST /generate 200" in line for line in ours()))  # after the answer went
+    until(
+        lambda: any("POST /generate 200" in line for line in ours())
+    )  # logged after the response is sent
     assert not any(word in line for word in SECRET for line in ours())
 
 
@@ -460,7 +462,7 @@ def test_a_note_limit_beyond_the_model_is_an_error(copied_home):
         load_writer(PROFILE)
 
 
-def test_stopping_refuses_what_waits_and_finishes_what_runs(watched):
+def test_stopping_refuses_queued_requests_and_finishes_the_current_batch(watched):
     engine = Engine(lambda: watched, max_waiting=1, max_batch=1, gather_s=0.0)
     engine.start()
     engine.wait_until_loaded(30)
@@ -482,7 +484,7 @@ def test_stopping_refuses_what_waits_and_finishes_what_runs(watched):
 
 
 @pytest.mark.parametrize("path", ["/", "/docs", "/static/demo.css", "/static/demo.js"])
-def test_pages_need_no_other_address(served, path):
+def test_pages_load_nothing_from_other_hosts(served, path):
     reply = requests.get(f"{served[0]}{path}", timeout=10)
     assert reply.status_code == 200
     assert "default-src 'none'" in reply.headers["content-security-policy"]
@@ -491,14 +493,14 @@ def test_pages_need_no_other_address(served, path):
     assert not any("//" in target for target in loaded), loaded
 
 
-def test_docs_tell_every_operation_status_and_field_of_the_schema(served):
+def test_docs_list_every_operation_status_and_field_of_the_schema(served):
     page = requests.get(f"{served[0]}/docs", timeout=10).text
     schema = requests.get(f"{served[0]}/openapi.json", timeout=10).json()
     assert set(schema["paths"]) == {"/generate", "/health"}
-    told = [*schema["paths"], *schema["paths"]["/generate"]["post"]["responses"]]
+    listed = [*schema["paths"], *schema["paths"]["/generate"]["post"]["responses"]]
     for record in schema["components"]["schemas"].values():
-        told += record["properties"]
-    assert [name for name in told if name not in page] == []
+        listed += record["properties"]
+    assert [name for name in listed if name not in page] == []
     assert set(schema["components"]["schemas"]) == {
         *("DialogueIn", "Health", "NoteOut", "Problem", "Sections")
     }

@@ -1,4 +1,4 @@
-"""Training encounters under other names: as many as asked, whole, and nothing held out in them."""
+"""Training encounters with exchanged names: the right share, consistent, nothing held out."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ def augmented(plain: list[Encounter]) -> list[Encounter]:
     return with_exchanged_names(plain, 0.5, seed=3)
 
 
-def test_about_the_share_is_made_anew_and_the_rest_stays(
+def test_about_the_share_is_exchanged_and_the_rest_stays(
     plain: list[Encounter], augmented: list[Encounter]
 ) -> None:
-    changed = [EXCHANGED in one.meta for one in augmented]
+    changed = [EXCHANGED in encounter.meta for encounter in augmented]
     assert 20 <= sum(changed) <= 40
     for before, after, is_changed in zip(plain, augmented, changed, strict=True):
         assert (after == before) != is_changed
         assert after.split == "train"
-    assert len({one.id for one in augmented}) == len(plain)
+    assert len({encounter.id for encounter in augmented}) == len(plain)
 
 
-def test_a_place_alone_decides_what_stands_there(
+def test_an_encounter_depends_on_its_index_only(
     plain: list[Encounter], augmented: list[Encounter]
 ) -> None:
     assert with_exchanged_names(plain[:7], 0.5, seed=3) == augmented[:7]
@@ -43,17 +43,19 @@ def test_a_place_alone_decides_what_stands_there(
     assert with_exchanged_names(plain, 0.0, seed=3) == plain
 
 
-def test_what_an_exchanged_encounter_notes_is_said_in_it(augmented: list[Encounter]) -> None:
-    exchanged = [one for one in augmented if EXCHANGED in one.meta]
-    for one in exchanged:
-        assert one.facts
-        for fact in one.facts:
-            assert fact.turns, (one.id, fact.kind)
-            assert max(fact.turns) < len(one.turns)
+def test_the_dialogue_of_an_exchanged_encounter_states_its_facts(
+    augmented: list[Encounter],
+) -> None:
+    exchanged = [encounter for encounter in augmented if EXCHANGED in encounter.meta]
+    for encounter in exchanged:
+        assert encounter.facts
+        for fact in encounter.facts:
+            assert fact.turns, (encounter.id, fact.kind)
+            assert max(fact.turns) < len(encounter.turns)
             if fact.kind in ("medicine", "diagnosis", "exam"):
-                said = " ".join(one.turns[turn].text for turn in fact.turns).lower()
+                spoken_text = " ".join(encounter.turns[turn].text for turn in fact.turns).lower()
                 word = max(fact.text.lower().removeprefix("no ").split(), key=len)
-                assert word in said, (one.id, fact.kind)
+                assert word in spoken_text, (encounter.id, fact.kind)
 
 
 def test_no_medicine_and_no_complaint_is_a_held_out_one(augmented: list[Encounter]) -> None:
@@ -66,16 +68,18 @@ def test_no_medicine_and_no_complaint_is_a_held_out_one(augmented: list[Encounte
     assert medicines
     assert problems
     plain = list(generate(240, seed=17, split="train"))
-    for one in [*augmented, *with_exchanged_names(plain, 0.9, seed=17)]:
-        assert not [f for f in one.facts if f.kind == "complaint" and f.text in complaints], one.id
-        words = f"{one.dialogue_text} {one.note_text}".lower()
-        assert not any(re.search(rf"\b{name}\b", words) for name in medicines), one.id
-        history = [f for f in one.facts if f.kind in ("diagnosis", "condition", "family")]
-        assert not [f for f in history if any(name in f.text for name in problems)], one.id
+    for encounter in [*augmented, *with_exchanged_names(plain, 0.9, seed=17)]:
+        assert not [f for f in encounter.facts if f.kind == "complaint" and f.text in complaints], (
+            encounter.id
+        )
+        words = f"{encounter.dialogue_text} {encounter.note_text}".lower()
+        assert not any(re.search(rf"\b{name}\b", words) for name in medicines), encounter.id
+        history = [f for f in encounter.facts if f.kind in ("diagnosis", "condition", "family")]
+        assert not [f for f in history if any(name in f.text for name in problems)], encounter.id
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.0])
-def test_a_share_that_is_none_is_refused(plain: list[Encounter], share: float) -> None:
+def test_a_share_out_of_range_is_refused(plain: list[Encounter], share: float) -> None:
     with pytest.raises(
         ValueError, match="expected a share of exchanged names from 0 to below 1, got"
     ):
@@ -91,14 +95,14 @@ def test_names_are_random_taken_from_texts_or_known_with_one_word_changed() -> N
         phrase for phrase in phrases if set(phrase.split()) <= {"zzz", "yyy", "xxx", "www", "vvv"}
     ]
     assert 0.2 < len(from_texts) / len(phrases) < 0.4
-    known = {tuple(name.split()) for name in inventor.known}
+    real_names = {tuple(name.split()) for name in inventor.known}
     longer = [tuple(p.split()) for p in phrases if len(p.split()) > 2]
     one_off = [
         words
         for words in longer
         if any(
             len(name) == len(words) and sum(a != b for a, b in zip(name, words, strict=True)) == 1
-            for name in known
+            for name in real_names
         )
     ]
     assert len(one_off) > 40

@@ -36,23 +36,23 @@ def numbers(score) -> tuple[float, ...]:
     return tuple(getattr(score, name) for name in MEASURES)
 
 
-def test_the_record_is_what_the_note_says() -> None:
+def test_the_record_holds_the_facts_of_the_note() -> None:
     assert len(RECORD) == N
     assert Fact("dose", "subjective", "ibuprofen 400 mg", "present", "400 mg") in RECORD
     assert Fact("denial", "subjective", "fever", "absent") in RECORD
     assert Fact("laterality", "subjective", "left knee pain", "present", "left") in RECORD
 
 
-def test_a_perfect_note_has_all_and_invents_nothing() -> None:
+def test_a_perfect_note_omits_and_hallucinates_nothing() -> None:
     assert numbers(score_facts(RECORD, NOTE)) == (1, 1, 1, 0, 0)
 
 
 def test_every_reference_note_is_perfect(visits: list[Encounter]) -> None:
-    scores = score_encounters(visits, [one.note_text for one in visits])
+    scores = score_encounters(visits, [visit.note_text for visit in visits])
     assert all(numbers(score) == (1, 1, 1, 0, 0) for score in scores)
 
 
-def test_a_changed_dose_is_one_omission_and_one_invention() -> None:
+def test_a_changed_dose_is_one_omission_and_one_hallucination() -> None:
     score = score_facts(RECORD, NOTE.replace("400 mg", "800 mg"))
     share = 1 / N
     assert numbers(score) == pytest.approx((1 - share, 1 - share, 1 - share, share, share))
@@ -61,7 +61,7 @@ def test_a_changed_dose_is_one_omission_and_one_invention() -> None:
     assert score.misplaced == ()
 
 
-def test_a_flipped_denial_is_an_invention_not_a_misplacement() -> None:
+def test_a_flipped_denial_is_hallucinated_not_misplaced() -> None:
     score = score_facts(
         RECORD, NOTE.replace("Denies fever.\n", "").replace("swelling.", "swelling, fever.")
     )
@@ -70,13 +70,13 @@ def test_a_flipped_denial_is_an_invention_not_a_misplacement() -> None:
     assert score.misplaced == ()
 
 
-def test_a_wrong_side_is_an_invention() -> None:
+def test_a_wrong_side_is_hallucinated() -> None:
     score = score_facts(RECORD, NOTE.replace("left knee", "right knee"))
     assert [fact.text for fact in score.invented] == ["right knee pain"]
     assert score.recall == pytest.approx(1 - 1 / N)
 
 
-def test_a_line_in_another_section_costs_precision_but_is_not_invented() -> None:
+def test_a_line_in_another_section_lowers_precision_but_is_not_hallucinated() -> None:
     moved = NOTE.replace("\nRefer to orthopedics.", "").replace(
         "fever.", "fever.\nRefer to orthopedics."
     )
@@ -88,13 +88,13 @@ def test_a_line_in_another_section_costs_precision_but_is_not_invented() -> None
     assert score.recall == pytest.approx(1 - 1 / N)
 
 
-def test_words_of_the_record_that_claim_nothing_are_invented() -> None:
+def test_words_of_the_record_without_a_claim_are_hallucinated() -> None:
     score = score_facts(RECORD, NOTE.replace("fever.", "fever.\northopedics."))
     assert [(fact.kind, fact.text) for fact in score.invented] == [("other", "orthopedics")]
     assert score.misplaced == ()
 
 
-def test_another_verb_is_an_invention_and_not_a_misplacement() -> None:
+def test_another_verb_is_hallucinated_not_misplaced() -> None:
     continued = NOTE + "\nContinue ibuprofen."
     record = read_facts(continued)
     score = score_facts(record, continued.replace("Continue", "Stop"))
@@ -104,13 +104,13 @@ def test_another_verb_is_an_invention_and_not_a_misplacement() -> None:
     assert score.hallucination == pytest.approx(1 / (N + 1))
 
 
-def test_an_allergy_to_a_medicine_that_is_taken_is_an_invention() -> None:
+def test_an_allergy_to_a_medicine_that_is_taken_is_hallucinated() -> None:
     score = score_facts(RECORD, NOTE.replace("twice daily.", "twice daily.\nAllergies: ibuprofen."))
     assert score.invented == (Fact("allergy", "subjective", "ibuprofen"),)
     assert score.hallucination == pytest.approx(1 / (N + 1))
 
 
-def test_a_new_dose_stated_as_the_dose_that_is_taken_is_an_invention() -> None:
+def test_a_new_dose_stated_as_the_current_dose_is_hallucinated() -> None:
     changed = NOTE + "\nChange ibuprofen 600 mg twice daily."
     wrong = changed.replace("Medications: ibuprofen 400 mg", "Medications: ibuprofen 600 mg")
     score = score_facts(read_facts(changed), wrong)
@@ -126,7 +126,7 @@ def test_a_new_dose_stated_as_the_dose_that_is_taken_is_an_invention() -> None:
         ("Vitals: heart rate 80 bpm.", "Exam: heart rate 80 bpm."),
     ],
 )
-def test_a_claim_that_two_lists_may_hold_is_no_invention(line: str, instead: str) -> None:
+def test_a_claim_that_fits_two_lists_is_not_hallucinated(line: str, instead: str) -> None:
     note = NOTE.replace("Reports swelling.", "Onset sudden.\nReports swelling.").replace(
         "Assessment:", "Objective:\nVitals: heart rate 80 bpm.\nExam: knee effusion.\n\nAssessment:"
     )
@@ -136,7 +136,7 @@ def test_a_claim_that_two_lists_may_hold_is_no_invention(line: str, instead: str
     assert score.precision < 1
 
 
-def test_a_symptom_named_as_the_reason_for_the_visit_is_an_invention() -> None:
+def test_a_symptom_given_as_the_reason_for_the_visit_is_hallucinated() -> None:
     score = score_facts(RECORD, NOTE.replace("left knee pain", "swelling"))
     assert [(fact.kind, fact.text) for fact in score.invented] == [("complaint", "swelling")]
 
@@ -155,7 +155,7 @@ def reworded(visit: Encounter, line: str, instead: str) -> str:
 
 
 def turned(visit: Encounter) -> Iterator[tuple[str, str]]:
-    """A line, and the same words under another verb, polarity or kind; every one is untrue."""
+    """A line, and the same words under another verb, polarity or kind; all of these are untrue."""
     prefixes = {kind: prefix for lists in LISTS.values() for prefix, kind in lists.items()}
     untrue = {
         "symptom": ("denial", "condition", "surgery", "allergy"),
@@ -190,7 +190,7 @@ def test_another_verb_polarity_or_kind_raises_hallucination(visits: list[Encount
     assert n_changes > 20 * len(visits)
 
 
-def test_an_untrue_line_raises_hallucination_wherever_it_stands(visits: list[Encounter]) -> None:
+def test_an_untrue_line_raises_hallucination_in_any_section(visits: list[Encounter]) -> None:
     for visit in visits:
         for _, instead in turned(visit):
             for header in HEADERS.values():
@@ -224,7 +224,7 @@ def test_a_true_line_before_any_header_is_misplaced(visits: list[Encounter]) -> 
             assert score.precision < score.recall == 1
 
 
-def test_an_invented_item_leaves_recall_whole() -> None:
+def test_a_hallucinated_item_does_not_lower_recall() -> None:
     score = score_facts(RECORD, NOTE.replace("knee x-ray.", "knee x-ray, lipid panel."))
     assert numbers(score)[1] == 1
     assert score.precision == pytest.approx(N / (N + 1))
@@ -237,7 +237,7 @@ def test_a_repeated_statement_counts_once() -> None:
     assert numbers(score_facts(RECORD, twice)) == (1, 1, 1, 0, 0)
 
 
-def test_prose_outside_the_grammar_is_invented() -> None:
+def test_prose_outside_the_grammar_is_hallucinated() -> None:
     score = score_facts(RECORD, f"The patient is well.\n{NOTE}")
     assert [fact.kind for fact in score.invented] == ["other"]
 

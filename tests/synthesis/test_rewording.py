@@ -1,4 +1,4 @@
-"""Rewording keeps slots and sense, and never says what `test_unseen` keeps for itself."""
+"""Rewording keeps slots and meaning, and never gives a phrasing reserved for `test_unseen`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from medisum_utils.synthesis.rewording import (
 from medisum_utils.synthesis.speech import load_bank, phrasings
 
 SLOT = re.compile(r"{(\w+)}")
-# Words for people, which a phrasing may have or not; all other slots carry facts.
+# Slots for persons are optional; all other slots hold facts.
 PEOPLE = {"I", "Ive", "Im", "my", "my_cap", "me", "have", "havent", "dont", "s", "title", "doctor"}
 PEOPLE |= {"he", "him", "his", "his_cap"}
 WORDS = [f"word{number}" for number in range(200)]
@@ -42,13 +42,13 @@ def fact_slots(phrasing: str) -> list[str]:
 def test_frames_have_the_slots_of_their_key() -> None:
     n_frames = 0
     for who, key, options in bank():
-        common = set.intersection(*(set(fact_slots(one)) for one in options))
-        known = set().union(*(fact_slots(one) for one in options))
+        common = set.intersection(*(set(fact_slots(option)) for option in options))
+        all_slots = set().union(*(fact_slots(option) for option in options))
         for frame in load_frames()[who].get(key, []):
             n_frames += 1
             slots = fact_slots(frame)
             assert len(slots) == len(set(slots)), frame
-            assert common <= set(slots) <= known, frame
+            assert common <= set(slots) <= all_slots, frame
             inside = " ".join(ALTERNATION.findall(frame))
             assert not fact_slots(inside), frame
             assert not {"[", "]"} & set(ALTERNATION.sub("", frame)), frame
@@ -56,20 +56,20 @@ def test_frames_have_the_slots_of_their_key() -> None:
     assert all(set(load_frames()[who]) <= set(load_bank()[who]) for who in ("doctor", "patient"))
 
 
-def test_what_comes_out_is_held_out_nowhere() -> None:
+def test_reworded_phrasings_are_not_held_out() -> None:
     reword, rng = Rewording(WORDS, 0.0, 1.0), random.Random(3)
     n_changed = 0
     for who, key, options in bank():
-        held = [one.lower().strip(" .?!,") for one in phrasings(options, unseen=True)]
+        held_out = [option.lower().strip(" .?!,") for option in phrasings(options, unseen=True)]
         trained = phrasings(options, unseen=False)
         for _ in range(150):
             phrasing = rng.choice(trained)
-            said = reword(rng, who, key, phrasing)
-            n_changed += said != phrasing
+            reworded = reword(rng, who, key, phrasing)
+            n_changed += reworded != phrasing
             if len(options) >= 4:
-                assert said.lower().strip(" .?!,") not in held, (key, said)
+                assert reworded.lower().strip(" .?!,") not in held_out, (key, reworded)
     assert n_changed > 10_000
-    # The check has work to do: frames can spell what is held out.
+    # The check is needed: frames can produce held-out phrasings.
     spelt = 0
     for who, key, _ in bank():
         for frame in load_frames()[who].get(key, []):
@@ -80,21 +80,21 @@ def test_what_comes_out_is_held_out_nowhere() -> None:
 def test_every_held_out_phrasing_is_recognised() -> None:
     for who, key, options in bank():
         if len(options) >= 4:
-            assert all(is_held_out(who, key, one) for one in phrasings(options, unseen=True))
+            assert all(is_held_out(who, key, option) for option in phrasings(options, unseen=True))
             assert is_held_out(who, key, phrasings(options, unseen=True)[-1].upper() + "!")
 
 
-def test_damage_keeps_slots_and_spares_what_hangs_on_a_word() -> None:
+def test_damage_keeps_slots_and_exact_phrasings() -> None:
     reword, rng = Rewording(WORDS, 0.35, 0.0), random.Random(2)
     changed = total = 0
     for who, key, options in bank():
         for phrasing in options:
-            said = reword(rng, who, key, phrasing)
-            assert SLOT.findall(said) == SLOT.findall(phrasing)
-            assert said.strip()
+            damaged = reword(rng, who, key, phrasing)
+            assert SLOT.findall(damaged) == SLOT.findall(phrasing)
+            assert damaged.strip()
             if key in EXACT:
-                assert said == phrasing
-            changed, total = changed + (said != phrasing), total + (key not in EXACT)
+                assert damaged == phrasing
+            changed, total = changed + (damaged != phrasing), total + (key not in EXACT)
     assert 0.5 < changed / total < 1
     assert {key for _, key, _ in bank()} >= EXACT
 
@@ -109,16 +109,18 @@ def test_an_alternation_is_drawn_from_all_its_options() -> None:
 def test_a_reworded_encounter_has_the_same_kinds_of_facts_and_turns_that_say_them() -> None:
     sampler, rewording = CaseSampler(load_casebook()), Rewording(WORDS, 0.2, 0.7)
     for number in range(30):
-        one = generate_one(number, seed=4, split="train", sampler=sampler, rewording=rewording)
-        for fact in one.facts:
+        encounter = generate_one(
+            number, seed=4, split="train", sampler=sampler, rewording=rewording
+        )
+        for fact in encounter.facts:
             assert fact.turns
-            assert max(fact.turns) < len(one.turns)
+            assert max(fact.turns) < len(encounter.turns)
             if fact.kind in ("exam", "order", "diagnosis", "referral"):
-                said = " ".join(one.turns[turn].text.lower() for turn in fact.turns)
-                assert fact.text.lower() in said
+                spoken_text = " ".join(encounter.turns[turn].text.lower() for turn in fact.turns)
+                assert fact.text.lower() in spoken_text
 
 
 @pytest.mark.parametrize(("rate", "p_frame"), [(1.0, 0.0), (-0.1, 0.0), (0.1, 1.5)])
-def test_shares_that_are_none_are_refused(rate: float, p_frame: float) -> None:
+def test_shares_out_of_range_are_refused(rate: float, p_frame: float) -> None:
     with pytest.raises(ValueError, match="expected shares from 0 to 1"):
         Rewording(WORDS, rate, p_frame)

@@ -1,4 +1,4 @@
-"""The generator: its word lists, the truth of its record, what it withholds from training."""
+"""The generator: its word lists, the accuracy of its record, what it holds out of training."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from medisum_utils.synthesis.soap import LISTS, NONE_LINES, read_facts
 from medisum_utils.synthesis.speech import load_bank, phrasings
 
 ROOT = Path(__file__).resolve().parents[2]
-# The note's own grammar parts items with these; a point may stand in a number only.
+# The note's grammar separates items with these; a point may occur in numbers only.
 SEPARATORS = re.compile(r'[,;:()"/\n]|(?<!\d)\.|\.(?!\d)')
 ROUTES = {
     "by mouth", "inhaled", "topical", "subcutaneous", "intramuscular", "under the tongue",
@@ -39,9 +39,9 @@ ROUTES = {
 }  # fmt: skip
 DURATIONS = {"hours", "days", "weeks", "months", "years"}
 TAKEN = {"medicine", "start", "change", "stop", "continue"}
-# Kinds whose item somebody says in the note's own words, whatever the way of speaking ...
+# Kinds whose items are always spoken in the note's words ...
 VERBATIM = TAKEN | {"complaint", "exam", "order", "referral", "advice", "precaution", "diagnosis"}
-# ... and those that training may know by a lay phrase alone, which test_unseen may not.
+# ... and kinds that training, but not test_unseen, may state in a lay phrase only.
 LAY = {"symptom", "denial", "condition", "surgery"}
 NUMBERED = {"age", "duration", "severity", "dose", "vital", "result", "follow_up"}
 
@@ -61,16 +61,16 @@ def data() -> dict[str, list[Encounter]]:
 
 @pytest.fixture(scope="module")
 def spoken(book: Casebook) -> list[tuple[Case, Encounter]]:
-    """Cases beside the encounters that speak them."""
+    """Cases with the encounters generated from them."""
     pairs = []
     for unseen in (False, True):
         sampler = CaseSampler(book, held_out=unseen)
         for number in range(200):
             rng = random.Random(number)
             case = sampler.draw(rng)
-            one = speak(rng, case, book, unseen=unseen, id=str(number), split="train")
-            if one is not None:
-                pairs.append((case, one))
+            encounter = speak(rng, case, book, unseen=unseen, id=str(number), split="train")
+            if encounter is not None:
+                pairs.append((case, encounter))
     assert len(pairs) > 350
     return pairs
 
@@ -100,13 +100,15 @@ def test_each_speciality_has_a_held_out_problem_and_more_to_train_on(book: Caseb
     trained = Counter(problem.speciality for problem in book.problems if not problem.held_out)
     assert set(held) == set(trained)
     assert all(held[speciality] < trained[speciality] for speciality in held)
-    assert 0 < sum(one.held_out for one in book.medicines.values()) < len(book.medicines) / 2
+    assert (
+        0 < sum(medicine.held_out for medicine in book.medicines.values()) < len(book.medicines) / 2
+    )
 
 
-def test_no_term_holds_what_parts_the_items_of_a_note(book: Casebook) -> None:
+def test_no_term_contains_a_separator_of_the_note(book: Casebook) -> None:
     terms = [term for problem in book.problems for term in problem_terms(problem)]
     for key in ("conditions", "surgeries"):
-        terms += [text for one in book.common[key] for text in (one.term, *one.lay)]
+        terms += [text for term in book.common[key] for text in (term.term, *term.lay)]
     for key in ("allergens", "reactions", "family_conditions", "relatives", "occupations"):
         terms += book.common[key]
     terms += [*book.common["living"], *book.common["exercise"], *book.medicines]
@@ -115,7 +117,7 @@ def test_no_term_holds_what_parts_the_items_of_a_note(book: Casebook) -> None:
     assert [term for term in terms if term != term.strip() or not term.isascii()] == []
 
 
-def test_a_complaint_does_not_bring_its_own_side(book: Casebook) -> None:
+def test_a_complaint_does_not_contain_a_side(book: Casebook) -> None:
     starts = [problem.complaint.term.split()[0] for problem in book.problems]
     assert not {"left", "right"} & set(starts)
 
@@ -150,7 +152,7 @@ def prescription_facts(kind: str, section: str, item: Prescription) -> set:
 
 
 def facts_of(case: Case) -> set[tuple[str, str, str]]:
-    """What is true of a case, from the case alone: the reference for reading a note back."""
+    """The facts of a case, from the case alone: the expected result of reading its note back."""
     problem = case.problem
     s, o, a, p = SECTIONS
     facts = {("sex", s, case.sex), ("complaint", s, problem.complaint.term)}
@@ -202,26 +204,26 @@ def facts_of(case: Case) -> set[tuple[str, str, str]]:
 
 
 def test_reading_the_note_gives_every_fact_of_the_case_and_nothing_else(spoken) -> None:
-    for case, one in spoken:
-        read = read_facts(one.note_text)
+    for case, encounter in spoken:
+        read = read_facts(encounter.note_text)
         assert {(fact.kind, fact.section, fact.text) for fact in read} == facts_of(case)
         assert [(f.kind, f.section, f.text, f.polarity, f.value) for f in read] == [
-            (f.kind, f.section, f.text, f.polarity, f.value) for f in one.facts
+            (f.kind, f.section, f.text, f.polarity, f.value) for f in encounter.facts
         ]
 
 
 def test_denied_is_absent_and_all_else_present(data) -> None:
-    for one in data["train"]:
-        for fact in one.facts:
+    for encounter in data["train"]:
+        for fact in encounter.facts:
             assert (fact.polarity == "absent") == (fact.kind == "denial")
 
 
 def test_every_fact_is_said_in_a_turn_that_exists(data) -> None:
     for encounters in data.values():
-        for one in encounters:
-            for fact in one.facts:
+        for encounter in encounters:
+            for fact in encounter.facts:
                 assert fact.turns, fact.kind
-                assert all(0 <= turn < len(one.turns) for turn in fact.turns)
+                assert all(0 <= turn < len(encounter.turns) for turn in fact.turns)
                 assert all(earlier < later for earlier, later in pairwise(fact.turns)), fact.kind
 
 
@@ -230,16 +232,16 @@ def test_the_turns_of_a_fact_say_its_words(data, split: str) -> None:
     kinds = VERBATIM | (LAY if split == "test_unseen" else set())
     topics = {topic for _, topic in NONE_LINES.values()}
     n = Counter()
-    for one in data[split]:
-        for fact in one.facts:
-            said = " ".join(one.turns[turn].text.lower() for turn in fact.turns)
+    for encounter in data[split]:
+        for fact in encounter.facts:
+            spoken_text = " ".join(encounter.turns[turn].text.lower() for turn in fact.turns)
             if fact.kind in kinds and fact.text not in topics:
                 n[fact.kind] += 1
-                assert fact.text.lower() in said, (one.id, fact.kind)
+                assert fact.text.lower() in spoken_text, (encounter.id, fact.kind)
             elif fact.kind == "allergy":
-                assert fact.text.split(" causing ")[0].lower() in said, one.id
+                assert fact.text.split(" causing ")[0].lower() in spoken_text, encounter.id
             elif fact.kind == "laterality":
-                assert fact.value in said, one.id
+                assert fact.value in spoken_text, encounter.id
     assert set(n) == kinds
     assert sum(n.values()) > 2000
 
@@ -247,16 +249,16 @@ def test_the_turns_of_a_fact_say_its_words(data, split: str) -> None:
 @pytest.mark.parametrize("split", SPLITS)
 def test_the_turns_of_a_fact_say_its_number_in_digits_or_words(data, split: str) -> None:
     n = 0
-    for one in data[split]:
-        for fact in one.facts:
+    for encounter in data[split]:
+        for fact in encounter.facts:
             if fact.kind not in NUMBERED:
                 continue
-            said = " ".join(one.turns[turn].text.lower() for turn in fact.turns)
+            spoken_text = " ".join(encounter.turns[turn].text.lower() for turn in fact.turns)
             value = fact.value.removesuffix("/10") if fact.kind == "severity" else fact.value
             for number in re.findall(r"(?<![a-z0-9.])\d+(?:\.\d+)?(?![a-z0-9])", value):
                 n += 1
-                digits = re.search(rf"(?<![\d.]){re.escape(number)}(?!\.?\d)", said)
-                assert digits or in_words(number) in said, (one.id, fact.kind, number)
+                digits = re.search(rf"(?<![\d.]){re.escape(number)}(?!\.?\d)", spoken_text)
+                assert digits or in_words(number) in spoken_text, (encounter.id, fact.kind, number)
     assert n > 1000
 
 
@@ -276,14 +278,14 @@ def test_what_was_not_discussed_is_absent(spoken) -> None:
         "family": "Family history:",
     }
     n_open = 0
-    for case, one in spoken:
+    for case, encounter in spoken:
         for topic, prefix in prefixes.items():
             if getattr(case, topic) or topic in case.denied_topics:
                 continue
             n_open += 1
-            assert prefix not in one.note_text
-            assert NONE_LINES[topic][0] not in one.note_text
-        assert ("Vitals:" in one.note_text) == bool(case.vitals)
+            assert prefix not in encounter.note_text
+            assert NONE_LINES[topic][0] not in encounter.note_text
+        assert ("Vitals:" in encounter.note_text) == bool(case.vitals)
     assert n_open > 200
 
 
@@ -291,11 +293,13 @@ def test_a_question_without_an_answer_does_not_reach_the_note(spoken) -> None:
     questions, kinds = load_bank()["doctor"], {"allergies": "allergy", "surgeries": "surgery"}
     kinds |= {"family": "family", "severity": "severity", "worse": "worse", "better": "better"}
     n = 0
-    for case, one in spoken:
-        said = " ".join(turn.text.lower() for turn in one.turns if turn.speaker == "doctor")
-        stated = {fact.kind for fact in one.facts}
+    for case, encounter in spoken:
+        spoken_text = " ".join(
+            turn.text.lower() for turn in encounter.turns if turn.speaker == "doctor"
+        )
+        stated = {fact.kind for fact in encounter.facts}
         for topic, kind in kinds.items():
-            asked = any(question.lower() in said for question in questions[f"ask_{topic}"])
+            asked = any(question.lower() in spoken_text for question in questions[f"ask_{topic}"])
             if asked and not getattr(case, topic) and topic not in case.denied_topics:
                 n += 1
                 assert kind not in stated
@@ -304,28 +308,28 @@ def test_a_question_without_an_answer_does_not_reach_the_note(spoken) -> None:
 
 def test_a_medicine_that_somebody_else_takes_does_not_reach_the_note(book, spoken) -> None:
     n = 0
-    for case, one in spoken:
-        words = set(re.findall(r"[a-z]+", " ".join(turn.text.lower() for turn in one.turns)))
+    for case, encounter in spoken:
+        words = set(re.findall(r"[a-z]+", " ".join(turn.text.lower() for turn in encounter.turns)))
         named = {name for name in book.medicines if name in words}
         own = {item.name for item in (*case.medicines, *case.start)}
-        # Allergens, advice and results may name one too; what is left is somebody else's.
-        listed = " ".join(fact.text for fact in one.facts if fact.kind not in TAKEN)
+        # Allergens, advice and results may name a medicine too; the rest is somebody else's.
+        listed = " ".join(fact.text for fact in encounter.facts if fact.kind not in TAKEN)
         strangers = {name for name in named - own if name not in listed}
         n += len(strangers)
-        assert not any(re.search(rf"\b{name}\b", one.note_text) for name in strangers)
-        assert {fact.text for fact in one.facts if fact.kind in TAKEN} == own
+        assert not any(re.search(rf"\b{name}\b", encounter.note_text) for name in strangers)
+        assert {fact.text for fact in encounter.facts if fact.kind in TAKEN} == own
     assert n > 20
 
 
-def test_who_measures_and_who_tells_decides_the_section(data) -> None:
+def test_the_source_of_a_fact_decides_its_section(data) -> None:
     sections = {kind: name for name, lists in LISTS.items() for kind in lists.values()}
     sections |= {"diagnosis": "assessment", "status": "assessment", "severity": "subjective"}
-    for one in data["train"]:
-        for fact in one.facts:
+    for encounter in data["train"]:
+        for fact in encounter.facts:
             if fact.kind in sections:
                 assert fact.section == sections[fact.kind]
             if fact.section in ("objective", "assessment"):
-                assert {one.turns[turn].speaker for turn in fact.turns} == {"doctor"}
+                assert {encounter.turns[turn].speaker for turn in fact.turns} == {"doctor"}
 
 
 @pytest.mark.parametrize(
@@ -335,10 +339,10 @@ def test_who_measures_and_who_tells_decides_the_section(data) -> None:
 )
 def test_a_list_of_the_note_is_in_the_order_of_mention(data, kind: str) -> None:
     n_lists = 0
-    for one in data["train"]:
+    for encounter in data["train"]:
         mentions = [
             (fact.kind, fact.turns[0])
-            for fact in one.facts
+            for fact in encounter.facts
             if fact.kind == kind and fact.text not in {topic for _, topic in NONE_LINES.values()}
         ]
         n_lists += len(mentions) > 1
@@ -348,36 +352,40 @@ def test_a_list_of_the_note_is_in_the_order_of_mention(data, kind: str) -> None:
 
 def test_dialogues_have_12_to_60_turns_that_change_speaker(data) -> None:
     for encounters in data.values():
-        for one in encounters:
-            assert MIN_TURNS == 12 <= len(one.turns) <= 60 == MAX_TURNS
-            assert one.turns[0].speaker == "doctor"
-            assert {turn.speaker for turn in one.turns} <= {"doctor", "patient", "relative"}
-            assert all(a.speaker != b.speaker for a, b in pairwise(one.turns))
-            assert all(turn.text.strip() and "{" not in turn.text for turn in one.turns)
+        for encounter in encounters:
+            assert MIN_TURNS == 12 <= len(encounter.turns) <= 60 == MAX_TURNS
+            assert encounter.turns[0].speaker == "doctor"
+            assert {turn.speaker for turn in encounter.turns} <= {"doctor", "patient", "relative"}
+            assert all(a.speaker != b.speaker for a, b in pairwise(encounter.turns))
+            assert all(turn.text.strip() and "{" not in turn.text for turn in encounter.turns)
 
 
 def test_held_out_problems_and_medicines_are_never_trained_on(book, data) -> None:
     held = {problem.name for problem in book.problems if problem.held_out}
-    held_medicines = {one.name for one in book.medicines.values() if one.held_out}
+    held_medicines = {medicine.name for medicine in book.medicines.values() if medicine.held_out}
     for split, encounters in data.items():
         unseen = split == "test_unseen"
-        for one in encounters:
-            assert (one.meta["problem"] in held) == unseen
-            taken = {fact.text for fact in one.facts if fact.kind in TAKEN}
+        for encounter in encounters:
+            assert (encounter.meta["problem"] in held) == unseen
+            taken = {fact.text for fact in encounter.facts if fact.kind in TAKEN}
             assert taken <= held_medicines if unseen else not taken & held_medicines
             if not unseen:
-                words = f"{one.dialogue_text} {one.note_text}".lower()
-                assert not any(re.search(rf"\b{name}\b", words) for name in held_medicines), one.id
-                history = [f for f in one.facts if f.kind in ("diagnosis", "condition", "family")]
-                assert not any(name in fact.text for name in held for fact in history), one.id
+                words = f"{encounter.dialogue_text} {encounter.note_text}".lower()
+                assert not any(re.search(rf"\b{name}\b", words) for name in held_medicines), (
+                    encounter.id
+                )
+                history = [
+                    f for f in encounter.facts if f.kind in ("diagnosis", "condition", "family")
+                ]
+                assert not any(name in fact.text for name in held for fact in history), encounter.id
 
 
 def plain_phrases(unseen: bool) -> set[str]:
-    """Phrasings without slots, of at least four words, from all lists of one side."""
+    """Phrasings without slots of at least four words, from the seen or unseen part of all lists."""
     lists = [options for who in ("doctor", "patient") for options in load_bank()[who].values()]
     lists += [load_casebook().common[key] for key in ("distractors", "doctor_distractors")]
-    found = {phrase.lower() for options in lists for phrase in phrasings(options, unseen=unseen)}
-    return {phrase for phrase in found if "{" not in phrase and len(phrase.split()) >= 4}
+    result = {phrase.lower() for options in lists for phrase in phrasings(options, unseen=unseen)}
+    return {phrase for phrase in result if "{" not in phrase and len(phrase.split()) >= 4}
 
 
 def test_phrasings_of_test_unseen_are_never_trained_on(data) -> None:
@@ -385,7 +393,7 @@ def test_phrasings_of_test_unseen_are_never_trained_on(data) -> None:
     unseen = {phrase for phrase in unseen if not any(phrase in other for other in trained)}
     assert len(unseen) > 40
     text = {
-        split: "\n".join(turn.text.lower() for one in encounters for turn in one.turns)
+        split: "\n".join(turn.text.lower() for encounter in encounters for turn in encounter.turns)
         for split, encounters in data.items()
     }
     for split in ("train", "valid", "test"):
@@ -394,7 +402,7 @@ def test_phrasings_of_test_unseen_are_never_trained_on(data) -> None:
     assert sum(phrase in text["train"] for phrase in trained) > len(trained) / 2
 
 
-def test_a_list_of_phrasings_is_parted_without_overlap() -> None:
+def test_a_list_of_phrasings_is_split_without_overlap() -> None:
     for who in ("doctor", "patient"):
         for key, options in load_bank()[who].items():
             seen, unseen = (phrasings(options, unseen=side) for side in (False, True))
@@ -407,17 +415,17 @@ def test_seed_and_number_decide_the_encounter() -> None:
     five, three = (list(generate(n, seed=3, split="valid")) for n in (5, 3))
     assert five[:3] == three
     assert list(generate(3, seed=4, split="valid")) != three
-    assert [one.id for one in three] == [f"valid-3-{number:06d}" for number in range(3)]
+    assert [encounter.id for encounter in three] == [f"valid-3-{number:06d}" for number in range(3)]
 
 
-def test_a_split_that_is_none_is_refused() -> None:
+def test_an_unknown_split_is_refused() -> None:
     for draw in (generate, generate_tests):
         with pytest.raises(ValueError, match="expected a split of .*got 'dev'"):
             draw(1, seed=0, split="dev")
 
 
 @pytest.mark.parametrize("split", TEST_SPLITS)
-def test_nothing_but_generate_tests_draws_a_test(split: str, book: Casebook) -> None:
+def test_only_generate_tests_draws_a_test_split(split: str, book: Casebook) -> None:
     with pytest.raises(ValueError, match="drawn for 01_data alone"):
         generate(1, seed=0, split=split)
     with pytest.raises(ValueError, match="drawn for 01_data alone"):
@@ -432,20 +440,20 @@ def test_generate_tests_draws_nothing_else(split: str) -> None:
 
 
 def users_of(names: set[str]) -> dict[str, set[str]]:
-    """The package's modules and notebooks whose code has one of the names in it, and which."""
+    """The modules and notebooks whose code uses one of the names, and which names."""
     files = [*(ROOT / "medisum_utils").rglob("*.py"), *(ROOT / "notebooks").glob("*.py")]
-    found = {}
+    result = {}
     for path in files:
         words = set()
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             words |= {getattr(node, key, None) for key in ("id", "attr", "name")}  # alias: name
         if used := names & words:
-            found[path.relative_to(ROOT).as_posix()] = used
-    return found
+            result[path.relative_to(ROOT).as_posix()] = used
+    return result
 
 
-def test_only_01_gets_at_the_tests_of_the_generator() -> None:
-    """Trials and tuning that drew a test would look at what 04 scores."""
+def test_only_01_uses_the_test_splits_of_the_generator() -> None:
+    """Trials or tuning that drew a test split would see what 04 scores."""
     maker = "medisum_utils/synthesis/encounters.py"
     drawers = set(users_of({"generate_tests", "_make_all", "_make"}))
     assert drawers == {maker, "medisum_utils/data/sources.py"}
@@ -461,8 +469,12 @@ def test_ten_thousand_encounters_take_less_than_a_minute() -> None:
     assert time.process_time() - started < 60 * 500 / 10_000
 
 
-def test_an_answer_of_a_relative_speaks_of_the_patient(data) -> None:
-    children = [one for one in data["train"] if any(f.text in ("girl", "boy") for f in one.facts)]
+def test_a_relative_answers_in_the_third_person(data) -> None:
+    children = [
+        encounter
+        for encounter in data["train"]
+        if any(f.text in ("girl", "boy") for f in encounter.facts)
+    ]
     assert children
-    for one in children:
-        assert {turn.speaker for turn in one.turns} >= {"doctor", "relative"}
+    for encounter in children:
+        assert {turn.speaker for turn in encounter.turns} >= {"doctor", "relative"}

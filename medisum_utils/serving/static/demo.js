@@ -1,5 +1,5 @@
-// The demo page: sends the conversation to /generate and shows the note. Text is only ever set as
-// text, never as HTML, and stays in this page.
+// The demo page: sends the conversation to /generate and shows the note. Text is
+// inserted as text, never as HTML, and is not stored.
 "use strict";
 
 const EXAMPLE = [
@@ -14,7 +14,7 @@ const EXAMPLE = [
 ].join("\n");
 
 const byId = (id) => document.getElementById(id);
-let running = null; // the AbortController of the request under way
+let running = null; // the AbortController of the current request
 let lastNote = "";
 
 function showSections(answer) {
@@ -37,7 +37,7 @@ async function reasonOf(response) {
   try {
     return (await response.json()).detail;
   } catch {
-    return `The server answered ${response.status} without saying why.`;
+    return `The server answered ${response.status} without a reason.`;
   }
 }
 
@@ -48,7 +48,7 @@ async function send() {
   const seconds = () => ((performance.now() - started) / 1000).toFixed(1);
   byId("error").textContent = "";
   byId("note").hidden = true;
-  byId("progress").textContent = "Writing… a CPU may take a while.";
+  byId("progress").textContent = "Writing… this may take a while on a CPU.";
   setBusy(true);
   try {
     const response = await fetch("/generate", {
@@ -61,7 +61,7 @@ async function send() {
     const answer = await response.json();
     lastNote = answer.soap_note;
     showSections(answer);
-    const cut = answer.finished ? "" : " The note was cut at the token limit.";
+    const cut = answer.finished ? "" : " The note was cut off at the token limit.";
     byId("progress").textContent = `Written by ${answer.model} in ${seconds()} s.${cut}`;
   } catch (error) {
     byId("progress").textContent = "No note.";
@@ -81,7 +81,7 @@ async function showHealth() {
     again = health.status !== "ok";
     text = again ? `Not ready: ${health.reason}.` : `Ready: ${health.model}.`;
   } catch {
-    // the server is down or starting: the sentence above says so, and we ask again
+    // the server is down or starting: the page says so and asks again
   }
   byId("health").textContent = text;
   if (again) setTimeout(showHealth, 3000);
@@ -92,7 +92,7 @@ async function copyNote() {
     await navigator.clipboard.writeText(lastNote);
     byId("copy").textContent = "Copied";
   } catch {
-    byId("copy").textContent = "Copying is not allowed here";
+    byId("copy").textContent = "The browser does not allow copying";
   }
   setTimeout(() => { byId("copy").textContent = "Copy the whole note"; }, 2000);
 }
