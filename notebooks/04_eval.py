@@ -29,7 +29,6 @@ max_new_tokens = 288  # longest note, tokens; scored here, served so by 05
 batch_size = 32  # notes written at once
 n_worst = 5  # worst notes shown in full
 n_examples = 12  # omitted and hallucinated facts shown, where 01 says that text may be shown
-show_progress = False  # true: a bar in the terminal while notes are written
 
 # %%
 import functools
@@ -123,7 +122,7 @@ decoding = Decoding(max_new_tokens)
 make = functools.partial(
     systems.ModelSystem, base=base, adapter=adapter, decoding=decoding, batch_size=batch_size
 )
-written = systems.write_all(make, encounters, kept, n_base=n_base, show_progress=show_progress)
+written = systems.write_all(make, encounters, kept, n_base=n_base)
 for name in names:
     notes[name] |= {system: result.texts for system, result in written[name].items()}
 

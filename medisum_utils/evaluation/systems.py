@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import hashlib
 import json
@@ -33,6 +34,7 @@ from medisum_utils.modelling.model import (
     pick_device,
 )
 from medisum_utils.modelling.prompt import PROMPT_FILE, Renderer
+from medisum_utils.runs import live
 from medisum_utils.runs.files import write_json_lines
 
 if TYPE_CHECKING:
@@ -136,8 +138,11 @@ class ModelSystem:
         self._model = None
         gc.collect()
 
-    def write(self, encounters: Sequence[Encounter], path: Path, show_progress: bool) -> Written:
-        """Notes for the encounters, kept in `path`; kept ones are taken if nothing has changed."""
+    def write(self, encounters: Sequence[Encounter], path: Path) -> Written:
+        """Notes for the encounters, kept in `path`; kept ones are taken if nothing has changed.
+
+        The runner's terminal has how many are written, by `runs.live`.
+        """
         key = self.key(encounters)
         ids = [encounter.id for encounter in encounters]
         kept = read_written(path, key, ids)
@@ -145,6 +150,8 @@ class ModelSystem:
             return kept
         model = self.load()
         started = time.perf_counter()
+        tell = functools.partial(live.tell, "note", n_total=len(encounters))
+        tell(n_done=0)
         notes = generate_notes(
             model,
             self.renderer,
@@ -152,7 +159,7 @@ class ModelSystem:
             **self.decoding.as_arguments(),
             batch_size=self.batch_size,
             max_prompt_tokens=model.config.max_position_embeddings - self.decoding.max_new_tokens,
-            show_progress=show_progress,
+            on_batch=lambda n_done: tell(n_done=n_done),
         )
         written = Written(tuple(notes), time.perf_counter() - started)
         keep_written(path, key, ids, written)
@@ -218,7 +225,6 @@ def write_all(
     folder: str | os.PathLike,
     *,
     n_base: int = 0,
-    show_progress: bool = False,
 ) -> dict[str, dict[str, Written]]:
     """The notes of both `MODEL_SYSTEMS`, by split and system, one model in memory at a time.
 
@@ -230,6 +236,6 @@ def write_all(
         for split, encounters in splits.items():
             n = n_base if system == "base" and n_base else len(encounters)
             path = Path(folder) / f"{split}_{system}.jsonl"
-            result[split][system] = writer.write(encounters[:n], path, show_progress)
+            result[split][system] = writer.write(encounters[:n], path)
         writer.close()
     return result

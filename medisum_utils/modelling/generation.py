@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -36,7 +36,7 @@ def generate_notes(
     max_new_tokens: int,
     batch_size: int = 16,
     max_prompt_tokens: int | None = None,
-    show_progress: bool = False,
+    on_batch: Callable[[int], None] | None = None,
 ) -> list[WrittenNote]:
     """One note per dialogue, in the order given, by greedy decoding with a key-value cache.
 
@@ -44,7 +44,7 @@ def generate_notes(
 
     Dialogues of like length share a batch, padded on the left. `max_prompt_tokens` cuts longer
     ones in their middle; without it they raise. In float32 a note does not depend on its batch; in
-    bfloat16 rounding may turn a near tie.
+    bfloat16 rounding may turn a near tie. `on_batch` gets the number of notes done so far.
 
     Raises: ValueError for a prompt that leaves fewer than `max_new_tokens` positions, or for sizes
     below 1.
@@ -65,10 +65,12 @@ def generate_notes(
         )
     notes: dict[int, WrittenNote] = {}
     with _evaluating(model), rows_on_cpu(model):
-        for rows in _watched(_batches(prompts, batch_size), len(prompts), show_progress):
+        for rows in _batches(prompts, batch_size):
             written = _write(model, renderer, [prompts[i] for i in rows], max_new_tokens)
             for i, note in zip(rows, written, strict=True):
                 notes[i] = replace(note, n_cut_turns=fitted[i][1])
+            if on_batch is not None:
+                on_batch(len(notes))
     return [notes[i] for i in range(len(prompts))]
 
 
@@ -86,15 +88,6 @@ def _batches(prompts: Sequence[Sequence[int]], batch_size: int) -> list[list[int
     """Row numbers in batches of like length, longest first: what needs most memory fails early."""
     order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
     return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
-
-
-def _watched(batches: Iterable[list[int]], n_rows: int, show_progress: bool) -> Iterator[list[int]]:
-    from tqdm import tqdm
-
-    with tqdm(total=n_rows, desc="notes", unit="note", disable=not show_progress) as bar:
-        for rows in batches:
-            yield rows
-            bar.update(len(rows))
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from transformers import TrainerCallback
 
 from medisum_utils.modelling.model import check_resources
 from medisum_utils.modelling.prompt import RenderedExample
+from medisum_utils.runs import live
 
 if TYPE_CHECKING:
     import torch
@@ -252,6 +253,7 @@ class StopOnNonFinite(TrainerCallback):
 class LossLog(TrainerCallback):
     """Keeps the training history as JSON Lines, whole after every entry, and says the validation.
 
+    The runner's terminal has each step and its loss, by `runs.live`.
     A resumed run carries the history of the checkpoint on: no line is doubled or lost. What is
     measured before training is no part of it.
     """
@@ -259,6 +261,10 @@ class LossLog(TrainerCallback):
     def __init__(self, path: str | os.PathLike, say: bool = True) -> None:
         self.path = Path(path)
         self.say = say
+
+    def on_train_begin(self, args, state, control, **_) -> None:
+        """Starts the clock of the time left, from the first step of this session."""
+        live.tell("step", n_done=state.global_step, n_total=state.max_steps)
 
     def on_log(self, args, state, control, logs=None, **_) -> None:
         """Writes the history so far."""
@@ -269,6 +275,8 @@ class LossLog(TrainerCallback):
         lines = (json.dumps(entry) + "\n" for entry in state.log_history)
         partial.write_text("".join(lines), encoding="utf-8")
         partial.replace(self.path)
+        loss = (logs or {}).get("loss")
+        live.tell("step", n_done=state.global_step, n_total=state.max_steps, loss=loss)
         if self.say and "eval_loss" in (logs or {}):
             print(
                 f"step {state.global_step} of {state.max_steps}: "

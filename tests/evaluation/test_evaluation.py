@@ -139,7 +139,7 @@ def test_notes_are_not_taken_again_after_a_change(trained, tmp_path, change):
     own = shutil.copytree(folder, tmp_path / "adapter")
     visits = small_model.encounters(2, split="test")
     path = tmp_path / "test_finetuned.jsonl"
-    maker((base, own))("finetuned").write(visits, path, False)
+    maker((base, own))("finetuned").write(visits, path)
     max_new_tokens = 8
     if change == "tokens":
         max_new_tokens = 9
@@ -150,14 +150,25 @@ def test_notes_are_not_taken_again_after_a_change(trained, tmp_path, change):
         (own / "adapter_config.json").write_text(json.dumps({**config, "lora_alpha": 2}))
     else:
         path.write_text(path.read_text() + "\n")
-    assert not maker((base, own), max_new_tokens)("finetuned").write(visits, path, False).reused
+    assert not maker((base, own), max_new_tokens)("finetuned").write(visits, path).reused
+
+
+def test_writing_tells_the_runner_how_many_notes_there_are(trained, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(
+        systems.live, "tell", lambda unit, *, n_done, n_total: said.append((unit, n_done, n_total))
+    )
+    visits = small_model.encounters(3, split="test")
+    maker(trained, max_new_tokens=2)("finetuned").write(visits, tmp_path / "test_finetuned.jsonl")
+    assert said[0] == ("note", 0, 3)
+    assert said[-1] == ("note", 3, 3)
 
 
 def test_a_system_decodes_as_it_was_told(trained, tmp_path):
     base, folder = trained
     visits = small_model.encounters(3, split="test")
     system = maker(trained, max_new_tokens=5)("finetuned")
-    told = system.write(visits, tmp_path / "told.jsonl", False)
+    told = system.write(visits, tmp_path / "told.jsonl")
     by_hand = generate_notes(
         merge(base, folder),
         system.renderer,
@@ -165,7 +176,7 @@ def test_a_system_decodes_as_it_was_told(trained, tmp_path):
         max_new_tokens=5,
     )
     assert told.notes == tuple(by_hand)
-    longer = maker(trained)("finetuned").write(visits, tmp_path / "longer.jsonl", False)
+    longer = maker(trained)("finetuned").write(visits, tmp_path / "longer.jsonl")
     assert longer.texts != told.texts
 
 

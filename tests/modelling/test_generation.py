@@ -104,7 +104,10 @@ def test_the_training_state_is_left_as_it_was(model, renderer, dialogues):
         assert model.training == training
 
 
-def test_without_dialogues_there_are_no_notes(model, renderer):
+def test_every_batch_is_reported(model, renderer, dialogues):
+    done: list[int] = []
+    generate_notes(model, renderer, dialogues, max_new_tokens=2, batch_size=4, on_batch=done.append)
+    assert done == [4, 8, 9]
     assert generate_notes(model, renderer, [], max_new_tokens=2) == []
 
 

@@ -228,6 +228,20 @@ def test_what_is_measured_before_training_leaves_the_log_alone(base, tmp_path):
     assert training.read_log(log.path) == [{"loss": 1.0}]
 
 
+def test_training_tells_the_runner_its_steps_and_loss(base, tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr(training.live, "tell", lambda unit, **numbers: told.append((unit, numbers)))
+    trainer = build_trainer(base, tmp_path, [training.LossLog(tmp_path / "log.jsonl", say=False)])
+    trainer.train()
+    n_steps = trainer.state.max_steps
+    assert told[0] == ("step", {"n_done": 0, "n_total": n_steps})
+    assert told[-1][1]["n_done"] == n_steps
+    losses = [
+        entry["loss"] for entry in training.read_log(tmp_path / "log.jsonl") if "loss" in entry
+    ]
+    assert [numbers["loss"] for _, numbers in told[1:] if numbers["loss"] is not None] == losses
+
+
 def test_training_learns(run):
     log = training.read_log(run[1] / "log.jsonl")
     first, last = [e["eval_loss"] for e in log if "eval_loss" in e]
