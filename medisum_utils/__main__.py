@@ -135,5 +135,21 @@ def _register_commands() -> None:
 
 _register_commands()
 
+
+def main() -> None:
+    """Runs the command line; a command whose extra is not installed says how to get it."""
+    try:
+        app(prog_name="python -m medisum_utils")
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] == "medisum_utils":
+            raise
+        typer.echo(
+            f"{error.name} is not installed, and this command needs it: install every extra with "
+            "`make install`, or `pip install --constraint constraints.txt --editable '.[all]'`",
+            err=True,
+        )
+        raise SystemExit(1) from None
+
+
 if __name__ == "__main__":
-    app(prog_name="python -m medisum_utils")
+    main()

@@ -326,6 +326,20 @@ def test_help_loads_no_heavy_library() -> None:
     assert result.stdout.strip() == "[]"
 
 
+def test_a_command_without_its_extra_says_how_to_get_it() -> None:
+    code = (
+        "import sys; sys.modules['uvicorn'] = None; sys.argv = ['x', 'serve'];"
+        "from medisum_utils.__main__ import main; main()"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 1
+    assert result.stderr.startswith("uvicorn is not installed")
+    assert "[all]" in result.stderr
+
+
 def test_a_kernel_keeps_its_memory_unless_the_user_says_otherwise(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
