@@ -47,7 +47,7 @@ def _has(encounter: Encounter, *kinds: str) -> bool:
 
 def denies_allergies(note: FactScore) -> bool:
     """Whether a note states that there are no allergies, be it right or not."""
-    stated = (*note.right, *note.misplaced, *note.invented)
+    stated = (*note.right, *note.misplaced, *note.hallucinated)
     return any(fact.kind == "denial" and fact.text.lower() == NO_ALLERGIES for fact in stated)
 
 
@@ -65,7 +65,7 @@ def _reversed(encounter: Encounter, note: FactScore) -> bool:
     opposite = {"symptom": "denial", "denial": "symptom"}
     return any(
         (opposite.get(fact.kind), fact.text.lower()) in record
-        for fact in (*note.invented, *note.misplaced)
+        for fact in (*note.hallucinated, *note.misplaced)
     )
 
 
@@ -87,12 +87,12 @@ _ERRORS: tuple[
     (
         "gives a patient without allergies one",
         lambda visit: not _has(visit, "allergy"),
-        lambda _, note: _kind_in(note.invented, "allergy"),
+        lambda _, note: _kind_in(note.hallucinated, "allergy"),
     ),
     (
         "names a medicine, or a change of one, that is not in the record",
         lambda _: True,
-        lambda _, note: _kind_in(note.invented, *KIND_GROUPS["medicine"]),
+        lambda _, note: _kind_in(note.hallucinated, *KIND_GROUPS["medicine"]),
     ),
     (
         "leaves out a dose or gets it wrong",

@@ -99,7 +99,7 @@ def _counted(score: FactScore) -> Iterable[tuple[Fact, list[int]]]:
         yield fact, [1]
     for fact in score.misplaced:
         yield fact, [2]
-    for fact in score.invented:
+    for fact in score.hallucinated:
         yield fact, [2, 3]
 
 

@@ -88,7 +88,7 @@ def wrong_facts(scores: SplitScores, system: str) -> dict[str, list[tuple[str, s
     wrong: dict[str, list[tuple[str, str, str]]] = {"omitted": [], "hallucinated": []}
     notes = result.checked if result.exact is None else result.exact
     for note, encounter in zip(notes, scores.encounters[: result.n], strict=True):
-        for side, facts in (("omitted", note.omitted), ("hallucinated", note.invented)):
+        for side, facts in (("omitted", note.omitted), ("hallucinated", note.hallucinated)):
             wrong[side] += [
                 (encounter.id, getattr(fact, "kind", "statement"), fact.text) for fact in facts
             ]

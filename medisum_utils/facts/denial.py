@@ -29,8 +29,8 @@ def denied(words: list[str]) -> list[bool]:
     return _denied_afterwards(words, out[: len(words)])
 
 
-def _at(words: list[str], place: int) -> str:
-    return words[place] if 0 <= place < len(words) else ""
+def _at(words: list[str], index: int) -> str:
+    return words[index] if 0 <= index < len(words) else ""
 
 
 def _new_clause(words: list[str], at: int) -> bool:

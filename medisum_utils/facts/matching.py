@@ -219,8 +219,10 @@ def _bound_verdict(
 
 def _distance(token: Token, around: list[int]) -> int:
     """The distance in words from a token to the nearest of some sorted positions."""
-    place = bisect(around, token.position)
-    return min(abs(token.position - other) for other in around[max(0, place - 1) : place + 1])
+    next_index = bisect(around, token.position)
+    return min(
+        abs(token.position - other) for other in around[max(0, next_index - 1) : next_index + 1]
+    )
 
 
 def _units_agree(token: Token, other: Token) -> bool:

@@ -62,7 +62,7 @@ class NoteFacts:
         return tuple(fact for fact in self.reference if fact.status == UNMATCHED)
 
     @property
-    def invented(self) -> tuple[FactCheck, ...]:
+    def hallucinated(self) -> tuple[FactCheck, ...]:
         """The prediction's hallucinated facts: contradicted or unsupported."""
         return tuple(fact for fact in self.prediction if fact.wrong)
 

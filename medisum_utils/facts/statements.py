@@ -218,34 +218,34 @@ def atoms(statements: Iterable[Statement]) -> list[Atom]:
     """
     facts: dict[tuple, Atom] = {}
     for statement in statements:
-        parts: list[list[Token]] = []
+        segments: list[list[Token]] = []
         for token in statement.tokens:
-            if parts and (token.segment == parts[-1][-1].segment):
-                parts[-1].append(token)
+            if segments and (token.segment == segments[-1][-1].segment):
+                segments[-1].append(token)
             else:
-                parts.append([token])
-        for part in _joined(parts) or ([[]] if statement.generic else []):
-            unique = tuple({token.key: token for token in part}.values())
+                segments.append([token])
+        for segment in _joined(segments) or ([[]] if statement.generic else []):
+            unique = tuple({token.key: token for token in segment}.values())
             identity = (statement.generic, *sorted({(t.key, bool(t.absent)) for t in unique}))
-            facts.setdefault(identity, Atom(_text_of(statement, part), unique, statement))
+            facts.setdefault(identity, Atom(_text_of(statement, segment), unique, statement))
     return list(facts.values())
 
 
-def _joined(parts: list[list[Token]]) -> list[list[Token]]:
+def _joined(segments: list[list[Token]]) -> list[list[Token]]:
     joined: list[list[Token]] = []
     names = False  # whether the last of `joined` names something
-    for part in parts:
-        if joined and not (_names_something(part) and names):
-            joined[-1] += part
-            names = names or _names_something(part)
+    for segment in segments:
+        if joined and not (_names_something(segment) and names):
+            joined[-1] += segment
+            names = names or _names_something(segment)
         else:
-            joined.append(list(part))
-            names = _names_something(part)
+            joined.append(list(segment))
+            names = _names_something(segment)
     return joined
 
 
-def _names_something(part: list[Token]) -> bool:
-    return any(t.weight == 1.0 and not t.is_number and t.key not in SIDES for t in part)
+def _names_something(tokens: list[Token]) -> bool:
+    return any(t.weight == 1.0 and not t.is_number and t.key not in SIDES for t in tokens)
 
 
 def shown(words: Iterable[str]) -> str:
@@ -253,8 +253,8 @@ def shown(words: Iterable[str]) -> str:
     return _KEY_MARK.sub("", " ".join(words)).replace(" ,", ",")
 
 
-def _text_of(statement: Statement, part: list[Token]) -> str:
+def _text_of(statement: Statement, tokens: list[Token]) -> str:
     """The words from the first token of the part to its last."""
-    if not part:
+    if not tokens:
         return shown(word for word in statement.words if word[0].isalnum())
-    return shown(statement.words[part[0].position : part[-1].end])
+    return shown(statement.words[tokens[0].position : tokens[-1].end])

@@ -251,14 +251,16 @@ def write_ablation(
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
-    """Seeds parted by commas, such as "17,18,19".
+    """Parses seeds separated by commas, such as "17,18,19".
 
-    Raises: ValueError for what is no such list, or a seed that stands twice.
+    Raises: ValueError for any other text or a repeated seed.
     """
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() for part in parts) or len({*map(int, parts)}) != len(parts):
+    numbers = [number.strip() for number in text.split(",")]
+    if not all(number.isdecimal() for number in numbers) or len({*map(int, numbers)}) != len(
+        numbers
+    ):
         raise ValueError(f"expected different seeds separated by commas, got {text!r}")
-    return tuple(map(int, parts))
+    return tuple(map(int, numbers))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -271,15 +273,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", default=",".join(map(str, SEEDS)), help="separated by commas")
     parser.add_argument("--n", type=int, default=100, help="validation encounters")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
-        seeds = parse_seeds(given.seeds)
+        seeds = parse_seeds(options.seeds)
     except ValueError as error:
         parser.error(str(error))
-    if given.n < 2:
-        parser.error(f"expected at least 2 validation encounters, got {given.n}")
-    device = pick_device(given.device)
-    write_ablation(given.out, given.base, TRIALS, n_valid=given.n, seeds=seeds, device=device)
+    if options.n < 2:
+        parser.error(f"expected at least 2 validation encounters, got {options.n}")
+    device = pick_device(options.device)
+    write_ablation(options.out, options.base, TRIALS, n_valid=options.n, seeds=seeds, device=device)
 
 
 if __name__ == "__main__":

@@ -138,7 +138,7 @@ class Pretraining:
                 ids = torch.as_tensor(block.ids).to(self.device, non_blocking=True).long()
                 weights = torch.as_tensor(block.weights).to(self.device, non_blocking=True)
                 batch_parts.append((ids, weights.float() / FULL))
-            yield tuple(torch.cat(part) for part in zip(*batch_parts, strict=True))
+            yield tuple(torch.cat(tensors) for tensors in zip(*batch_parts, strict=True))
 
     def _documents(
         self, stage: Stage, n_rows: int, mixture: dict[str, float] | None = None

@@ -58,7 +58,8 @@ def rounded(model: torch.nn.Module, *, enabled: bool = True) -> Iterator[None]:
         yield
         return
     weights = quantised_weights(model)
-    sizes = [weight.numel() for weight in weights]  # multiples of BLOCK
+    # Sizes are multiples of BLOCK, so that no block spans two weights.
+    sizes = [weight.numel() for weight in weights]
     with torch.no_grad():
         exact = torch.cat([weight.flatten() for weight in weights])
         _assign(weights, round_nf4(exact).split(sizes))

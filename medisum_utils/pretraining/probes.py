@@ -48,9 +48,9 @@ def answers_right(
 @torch.no_grad()
 def predict(model: torch.nn.Module, ids: torch.Tensor, n_rows: int = 16) -> torch.Tensor:
     """The most likely token at each position, given all previous ones: (rows, length)."""
-    best = [model(input_ids=part).logits.argmax(-1) for part in ids.split(n_rows)]
-    best = torch.cat(best)
-    return torch.cat([ids[:, :1], best[:, :-1]], dim=1)
+    predicted = [model(input_ids=rows).logits.argmax(-1) for rows in ids.split(n_rows)]
+    predicted = torch.cat(predicted)
+    return torch.cat([ids[:, :1], predicted[:, :-1]], dim=1)
 
 
 def document_exact(model: torch.nn.Module, block: Block, device: str) -> float:

@@ -20,9 +20,9 @@ PACKAGES = ("torch", "transformers")
 def texts_sha256(texts: Mapping[str, Iterable[str]]) -> str:
     """One hash over texts, their names and their order."""
     digest = hashlib.sha256()
-    for name, part in texts.items():
+    for name, texts_of_kind in texts.items():
         digest.update(name.encode("utf-8"))
-        for text in part:
+        for text in texts_of_kind:
             digest.update(hashlib.sha256(text.encode("utf-8")).digest())
     return digest.hexdigest()
 

@@ -151,19 +151,19 @@ def _parts(rng: random.Random, lines: Sequence[Line]) -> tuple[tuple[str, tuple[
     cuts = [0, *sorted(rng.sample(range(1, len(lines)), n - 1)), len(lines)]
     titles = rng.sample(load_pieces()["titles"], n)
     mark = rng.choice(("{}:", "# {}", "{}", "== {} ==", "[{}]"))
-    parts = [lines[start:end] for start, end in zip(cuts, cuts[1:], strict=False)]
-    return tuple((mark.format(t), tuple(part)) for t, part in zip(titles, parts, strict=True))
+    groups = [lines[start:end] for start, end in zip(cuts, cuts[1:], strict=False)]
+    return tuple((mark.format(t), tuple(group)) for t, group in zip(titles, groups, strict=True))
 
 
 def sheet(style: Style, encounter: Encounter) -> str:
     """An encounter's facts in a style; "nothing" if it has a line for none of them."""
     items = _items(style, encounter.facts)
-    parts = []
+    sections = []
     for title, lines in style.parts:
         sheet_lines = [text for line in lines for text in _written(line, items)]
         if sheet_lines:
-            parts.append("\n".join([title, *sheet_lines] if title else sheet_lines))
-    return "\n".join(parts) or "nothing"
+            sections.append("\n".join([title, *sheet_lines] if title else sheet_lines))
+    return "\n".join(sections) or "nothing"
 
 
 def ask_sheet(rng: random.Random, style: Style, encounter: Encounter) -> QA:

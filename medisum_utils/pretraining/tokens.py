@@ -74,11 +74,11 @@ class CachedEncoder:
     def encode(self, text: str) -> list[int]:
         """Token ids; control tokens that are spelled out in the text are encoded as such."""
         ids: list[int] = []
-        for part in CONTROL.split(text):
-            if part in self.control:
-                ids.append(self.control[part])
+        for piece in CONTROL.split(text):
+            if piece in self.control:
+                ids.append(self.control[piece])
             else:
-                for word in WORDS.findall(part):
+                for word in WORDS.findall(piece):
                     ids += self.known.get(word) or self._encode_word(word)
         return ids
 

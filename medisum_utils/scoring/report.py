@@ -77,12 +77,12 @@ def make_report(own: Scores, other: Scores | None, protocol: str, seed: int) -> 
         "rouge": _estimates(own.rouge, seed),
         "divisions": {
             name: {
-                "n": len(part.places),
-                "n_missing": part.n_missing,
-                "n_added": part.n_added,
-                "rouge": _estimates(part.values, seed),
+                "n": len(division.places),
+                "n_missing": division.n_missing,
+                "n_added": division.n_added,
+                "rouge": _estimates(division.values, seed),
             }
-            for name, part in own.divisions.items()
+            for name, division in own.divisions.items()
         },
         "facts": None if own.facts is None else _estimates(own.facts, seed),
         "headers": own.headers,
@@ -99,8 +99,8 @@ def _differences(own: Scores, other: Scores, seed: int) -> dict[str, Any]:
     return {
         "rouge": _paired(own.rouge, other.rouge, seed),
         "divisions": {
-            name: _paired(*_common(part, other.divisions[name]), seed)
-            for name, part in own.divisions.items()
+            name: _paired(*_common(division, other.divisions[name]), seed)
+            for name, division in own.divisions.items()
         },
         "facts": _paired(own.facts, other.facts, seed) if both_facts else None,
     }
@@ -110,9 +110,9 @@ def _common(own: DivisionScores, other: DivisionScores) -> tuple[Values, Values]
     """Returns the values of the notes that both systems were scored on, as pairs."""
     places = sorted(set(own.places) & set(other.places))
 
-    def at(part: DivisionScores) -> Values:
-        row = {place: number for number, place in enumerate(part.places)}
-        return {name: [v[row[place]] for place in places] for name, v in part.values.items()}
+    def at(scores: DivisionScores) -> Values:
+        row = {place: number for number, place in enumerate(scores.places)}
+        return {name: [v[row[place]] for place in places] for name, v in scores.values.items()}
 
     return at(own), at(other)
 

@@ -51,7 +51,11 @@ def _exchanged(
     while True:
         draw = inventor.blended if rng.random() < P_BLENDED else inventor.sampler
         try:
-            made = generate_one(rng.randrange(2**40), seed=SEED, split="train", sampler=draw(rng))
+            exchanged = generate_one(
+                rng.randrange(2**40), seed=SEED, split="train", sampler=draw(rng)
+            )
         except GrammarClash:
             continue  # random words can clash with the note's grammar; draw again
-        return replace(made, id=f"{encounter.id}-x", split=encounter.split, meta={EXCHANGED: "yes"})
+        return replace(
+            exchanged, id=f"{encounter.id}-x", split=encounter.split, meta={EXCHANGED: "yes"}
+        )

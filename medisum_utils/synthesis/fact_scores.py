@@ -48,7 +48,7 @@ class FactScore:
     statement under the wrong header lowers precision and recall but is not a hallucination. A note
     that states nothing has precision and hallucination 0.
 
-    `invented` holds the hallucinated statements; each has the section in which the note has it.
+    The section of a hallucinated or misplaced statement is the one in which the note has it.
     """
 
     precision: float
@@ -58,7 +58,7 @@ class FactScore:
     hallucination: float
     right: tuple[Fact, ...]
     omitted: tuple[Fact, ...]
-    invented: tuple[Fact, ...]
+    hallucinated: tuple[Fact, ...]
     misplaced: tuple[Fact, ...]
 
 
@@ -99,7 +99,7 @@ def score_facts(record: Sequence[Fact], note_text: str) -> FactScore:
     record_keys = {_key(fact, fact.section) for fact in record}
     right: dict[Key, list[Fact]] = defaultdict(list)
     misplaced: dict[tuple[Key, str], list[Fact]] = defaultdict(list)
-    invented: dict[tuple[Key, str], list[Fact]] = defaultdict(list)
+    hallucinated: dict[tuple[Key, str], list[Fact]] = defaultdict(list)
     for fact, home in _statements(note_text):
         key = _key(fact, home)
         if key in record_keys and fact.section == home:
@@ -107,8 +107,8 @@ def score_facts(record: Sequence[Fact], note_text: str) -> FactScore:
             continue
         other_keys = (_key(fact, home, kind) for kind in ALSO_UNDER.get(fact.kind, ()))
         is_true = key in record_keys or any(other_key in record_keys for other_key in other_keys)
-        (misplaced if is_true else invented)[key, fact.section].append(fact)
-    n_stated = len(right) + len(misplaced) + len(invented)
+        (misplaced if is_true else hallucinated)[key, fact.section].append(fact)
+    n_stated = len(right) + len(misplaced) + len(hallucinated)
     precision = len(right) / n_stated if n_stated else 0.0
     recall = len(right) / len(record_keys)
     return FactScore(
@@ -116,10 +116,10 @@ def score_facts(record: Sequence[Fact], note_text: str) -> FactScore:
         recall=recall,
         f1=2 * precision * recall / (precision + recall) if right else 0.0,
         omission=1 - recall,
-        hallucination=len(invented) / n_stated if n_stated else 0.0,
+        hallucination=len(hallucinated) / n_stated if n_stated else 0.0,
         right=_all(right.values()),
         omitted=tuple(fact for fact in record if _key(fact, fact.section) not in right),
-        invented=_all(invented.values()),
+        hallucinated=_all(hallucinated.values()),
         misplaced=_all(misplaced.values()),
     )
 

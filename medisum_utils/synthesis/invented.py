@@ -148,9 +148,9 @@ class Inventor:
         def drawn(name: str) -> tuple:
             """As many items as the made-up problem has, each made up or from the casebook."""
             own = getattr(made_up, name)
-            known = rng.sample(self.pools[name], len(own))
-            both = zip(own, known, strict=True)
-            return tuple(new if rng.random() < share else old for new, old in both)
+            from_casebook = rng.sample(self.pools[name], len(own))
+            pairs = zip(own, from_casebook, strict=True)
+            return tuple(new if rng.random() < share else old for new, old in pairs)
 
         def own_or_casebook(name: str):
             own = getattr(made_up, name)

@@ -86,7 +86,8 @@ def is_held_out(who: str, key: str, phrasing: str) -> bool:
     """Whether a phrasing is or contains one reserved for `test_unseen`, up to case and ending."""
     plain = _plain(phrasing)
     return any(
-        held == plain or (len(held.split()) > 2 and held in plain) for held in _held_out(who, key)
+        reserved == plain or (len(reserved.split()) > 2 and reserved in plain)
+        for reserved in _held_out(who, key)
     )
 
 

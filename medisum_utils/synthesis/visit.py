@@ -83,8 +83,8 @@ def _orders(script: Script) -> None:
 
 
 def _referrals(script: Script) -> None:
-    for place in script.case.referrals:
-        script.doctor("referral", [("referral", place)], x=place)
+    for referral in script.case.referrals:
+        script.doctor("referral", [("referral", referral)], x=referral)
         _nod(script, 0.4)
 
 

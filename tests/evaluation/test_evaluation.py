@@ -229,7 +229,7 @@ def test_rates_by_section_count_facts_not_notes(visits, train):
             for facts in (
                 lambda score: score.right,
                 lambda score: score.omitted,
-                lambda score: score.invented + score.misplaced,
+                lambda score: score.hallucinated + score.misplaced,
             )
         )
         recall, precision = right / (right + omitted), right / (right + other)

@@ -59,9 +59,9 @@ CORRUPTIONS = {
     "medicine changed": changed("naproxen", "warfarin"),
     "age changed": changed("64-year-old", "46-year-old"),
     "duration changed": changed("3 weeks", "3 years"),
-    "normal finding invented": NOTE + "\nLungs are clear to auscultation.",
-    "denial invented": NOTE + "\nDenies chest pain.",
-    "problem invented": NOTE + "\nHistory of atrial fibrillation.",
+    "normal finding hallucinated": NOTE + "\nLungs are clear to auscultation.",
+    "denial hallucinated": NOTE + "\nDenies chest pain.",
+    "problem hallucinated": NOTE + "\nHistory of atrial fibrillation.",
     "stranger's history added": NOTE + "\n" + STRANGER,
     "stranger's note": STRANGER,
 }
@@ -73,7 +73,7 @@ def test_an_error_lowers_the_score_and_is_reported(corrupted: str) -> None:
     assert bad.f1 < good.f1
     assert bad.precision < good.precision
     assert bad.hallucination > good.hallucination
-    assert bad.invented
+    assert bad.hallucinated
 
 
 @pytest.mark.parametrize(
@@ -82,22 +82,22 @@ def test_an_error_lowers_the_score_and_is_reported(corrupted: str) -> None:
         ("dose times ten", "100 mg"),
         ("side changed", "right"),
         ("medicine changed", "warfarin"),
-        ("problem invented", "atrial fibrillation"),
+        ("problem hallucinated", "atrial fibrillation"),
     ],
 )
 def test_the_offending_words_are_named(name: str, word: str) -> None:
-    invented = scored(CORRUPTIONS[name]).invented
-    assert any(word in " ".join(fact.offending) for fact in invented)
+    hallucinated = scored(CORRUPTIONS[name]).hallucinated
+    assert any(word in " ".join(fact.offending) for fact in hallucinated)
 
 
 @pytest.mark.parametrize("name", ["denial flipped", "side changed", "dose times ten"])
 def test_a_fact_that_the_dialogue_denies_is_contradicted(name: str) -> None:
-    assert any(fact.status == "contradicted" for fact in scored(CORRUPTIONS[name]).invented)
+    assert any(fact.status == "contradicted" for fact in scored(CORRUPTIONS[name]).hallucinated)
 
 
 def test_a_fact_in_neither_text_is_unsupported() -> None:
-    invented = scored(CORRUPTIONS["problem invented"]).invented
-    assert [fact.status for fact in invented] == ["unsupported"]
+    hallucinated = scored(CORRUPTIONS["problem hallucinated"]).hallucinated
+    assert [fact.status for fact in hallucinated] == ["unsupported"]
 
 
 @pytest.mark.parametrize("lost", NOTE.splitlines())
@@ -179,14 +179,14 @@ def test_a_generic_denial_matches_one_denial_for_recall_only() -> None:
 
 
 def test_a_generic_denial_of_what_was_affirmed_is_wrong() -> None:
-    assert score_note("Penicillin.", "None.", "Patient: Penicillin gives me hives.").invented
+    assert score_note("Penicillin.", "None.", "Patient: Penicillin gives me hives.").hallucinated
 
 
 def test_the_dialogue_supports_facts_that_the_reference_omits() -> None:
     brief = score_note("Left knee pain.", "Left knee pain. Allergic to penicillin.", DIALOGUE)
     deaf = score_note("Left knee pain.", "Left knee pain. Allergic to penicillin.", "")
-    assert not brief.invented
-    assert deaf.invented
+    assert not brief.hallucinated
+    assert deaf.hallucinated
     assert brief.f1 > deaf.f1
 
 

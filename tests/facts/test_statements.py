@@ -137,15 +137,15 @@ def test_an_answer_decides_what_the_question_says() -> None:
         "Doctor: Any chest pain?\nPatient: No.\nDoctor: Do you smoke?\nPatient: Yes, a pack.\n"
         "Doctor: Any gout?\nPatient: My toe swells."
     )
-    found = signs(read_dialogue(dialogue))
-    assert found["chest"] is True
-    assert found["tobacco"] is False
-    assert found["gout"] is None
+    is_absent = signs(read_dialogue(dialogue))
+    assert is_absent["chest"] is True
+    assert is_absent["tobacco"] is False
+    assert is_absent["gout"] is None
 
 
 def test_an_answer_after_no_states_what_it_goes_on_to_say() -> None:
-    found = signs(read_dialogue("Doctor: Any fever?\nPatient: No I have a cough."))
-    assert (found["fever"], found["cough"]) == (True, False)
+    is_absent = signs(read_dialogue("Doctor: Any fever?\nPatient: No I have a cough."))
+    assert (is_absent["fever"], is_absent["cough"]) == (True, False)
 
 
 @pytest.mark.parametrize(

@@ -348,9 +348,9 @@ def test_all_recipes_have_one_curriculum() -> None:
         ({"stages": [{"name": "a", "length": 16}]}, TypeError, "n_rows"),
         ({"mixture": {"pairs": 1.0}}, ValueError, "expected kinds of"),
         ({"gate": "register"}, ValueError, "expected a gate of \\['copy'\\], got 'register'"),
-        ({"copy_share": 0.5}, ValueError, "a mixture beside a copy share below 1"),
+        ({"copy_share": 0.5}, ValueError, "a mixture with a copy share below 1"),
         ({"probes": ["pairs"]}, ValueError, "expected kinds of"),
-        ({"mixture": {"text": 1.0}}, ValueError, "or none beside 1"),
+        ({"mixture": {"text": 1.0}}, ValueError, "or none with 1"),
     ],
 )
 def test_an_invalid_recipe_is_refused(

@@ -57,7 +57,7 @@ def test_a_changed_dose_is_one_omission_and_one_hallucination() -> None:
     share = 1 / N
     assert numbers(score) == pytest.approx((1 - share, 1 - share, 1 - share, share, share))
     assert [fact.text for fact in score.omitted] == ["ibuprofen 400 mg"]
-    assert [fact.text for fact in score.invented] == ["ibuprofen 800 mg"]
+    assert [fact.text for fact in score.hallucinated] == ["ibuprofen 800 mg"]
     assert score.misplaced == ()
 
 
@@ -65,14 +65,14 @@ def test_a_flipped_denial_is_hallucinated_not_misplaced() -> None:
     score = score_facts(
         RECORD, NOTE.replace("Denies fever.\n", "").replace("swelling.", "swelling, fever.")
     )
-    assert [(fact.kind, fact.text) for fact in score.invented] == [("symptom", "fever")]
+    assert [(fact.kind, fact.text) for fact in score.hallucinated] == [("symptom", "fever")]
     assert [(fact.kind, fact.text) for fact in score.omitted] == [("denial", "fever")]
     assert score.misplaced == ()
 
 
 def test_a_wrong_side_is_hallucinated() -> None:
     score = score_facts(RECORD, NOTE.replace("left knee", "right knee"))
-    assert [fact.text for fact in score.invented] == ["right knee pain"]
+    assert [fact.text for fact in score.hallucinated] == ["right knee pain"]
     assert score.recall == pytest.approx(1 - 1 / N)
 
 
@@ -90,7 +90,7 @@ def test_a_line_in_another_section_lowers_precision_but_is_not_hallucinated() ->
 
 def test_words_of_the_record_without_a_claim_are_hallucinated() -> None:
     score = score_facts(RECORD, NOTE.replace("fever.", "fever.\northopedics."))
-    assert [(fact.kind, fact.text) for fact in score.invented] == [("other", "orthopedics")]
+    assert [(fact.kind, fact.text) for fact in score.hallucinated] == [("other", "orthopedics")]
     assert score.misplaced == ()
 
 
@@ -98,7 +98,7 @@ def test_another_verb_is_hallucinated_not_misplaced() -> None:
     continued = NOTE + "\nContinue ibuprofen."
     record = read_facts(continued)
     score = score_facts(record, continued.replace("Continue", "Stop"))
-    assert score.invented == (Fact("stop", "plan", "ibuprofen"),)
+    assert score.hallucinated == (Fact("stop", "plan", "ibuprofen"),)
     assert score.omitted == (Fact("continue", "plan", "ibuprofen"),)
     assert score.misplaced == ()
     assert score.hallucination == pytest.approx(1 / (N + 1))
@@ -106,7 +106,7 @@ def test_another_verb_is_hallucinated_not_misplaced() -> None:
 
 def test_an_allergy_to_a_medicine_that_is_taken_is_hallucinated() -> None:
     score = score_facts(RECORD, NOTE.replace("twice daily.", "twice daily.\nAllergies: ibuprofen."))
-    assert score.invented == (Fact("allergy", "subjective", "ibuprofen"),)
+    assert score.hallucinated == (Fact("allergy", "subjective", "ibuprofen"),)
     assert score.hallucination == pytest.approx(1 / (N + 1))
 
 
@@ -114,7 +114,7 @@ def test_a_new_dose_stated_as_the_current_dose_is_hallucinated() -> None:
     changed = NOTE + "\nChange ibuprofen 600 mg twice daily."
     wrong = changed.replace("Medications: ibuprofen 400 mg", "Medications: ibuprofen 600 mg")
     score = score_facts(read_facts(changed), wrong)
-    assert score.invented == (Fact("dose", "subjective", "ibuprofen 600 mg", value="600 mg"),)
+    assert score.hallucinated == (Fact("dose", "subjective", "ibuprofen 600 mg", value="600 mg"),)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_a_claim_that_fits_two_lists_is_not_hallucinated(line: str, instead: str
 
 def test_a_symptom_given_as_the_reason_for_the_visit_is_hallucinated() -> None:
     score = score_facts(RECORD, NOTE.replace("left knee pain", "swelling"))
-    assert [(fact.kind, fact.text) for fact in score.invented] == [("complaint", "swelling")]
+    assert [(fact.kind, fact.text) for fact in score.hallucinated] == [("complaint", "swelling")]
 
 
 # --- properties over generated encounters --------------------------------------------------------
@@ -208,7 +208,7 @@ def test_moving_a_line_to_another_section_is_no_hallucination(visits: list[Encou
                     continue
                 score = score_facts(visit.facts, f"{rest}\n\n{header}:\n{line}")
                 assert score.hallucination == 0, (line, header)
-                assert score.invented == (), (line, header)
+                assert score.hallucinated == (), (line, header)
                 assert {fact.section for fact in score.misplaced} == {soap}
                 assert len(score.misplaced) == len(score.omitted) > 0
                 assert score.precision < 1
@@ -229,7 +229,7 @@ def test_a_hallucinated_item_does_not_lower_recall() -> None:
     assert numbers(score)[1] == 1
     assert score.precision == pytest.approx(N / (N + 1))
     assert score.hallucination == pytest.approx(1 / (N + 1))
-    assert [(fact.kind, fact.text) for fact in score.invented] == [("order", "lipid panel")]
+    assert [(fact.kind, fact.text) for fact in score.hallucinated] == [("order", "lipid panel")]
 
 
 def test_a_repeated_statement_counts_once() -> None:
@@ -239,7 +239,7 @@ def test_a_repeated_statement_counts_once() -> None:
 
 def test_prose_outside_the_grammar_is_hallucinated() -> None:
     score = score_facts(RECORD, f"The patient is well.\n{NOTE}")
-    assert [fact.kind for fact in score.invented] == ["other"]
+    assert [fact.kind for fact in score.hallucinated] == ["other"]
 
 
 @pytest.mark.parametrize("empty", ["", "\n \n", "Subjective:\n\nPlan:"])
