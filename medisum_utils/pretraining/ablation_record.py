@@ -23,7 +23,7 @@ SPLIT = "valid"
 WEIGHTS = "model.safetensors"  # of the base
 SHOWN = {"facts_f1": "fact F1", "rouge1": "ROUGE-1"}
 
-AGAIN = "run `python -m medisum_utils ablate` on this base anew and put its file here"
+AGAIN = "run `python -m medisum_utils ablate` again on this base and put its file here"
 
 
 def read_ablation(path: Path) -> list[dict[str, Any]]:

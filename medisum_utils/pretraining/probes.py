@@ -9,7 +9,7 @@ from medisum_utils.pretraining.copying import copy_batch
 from medisum_utils.pretraining.documents import Block
 
 # Probe blocks are numbered from here; training runs never reach these numbers. All their names are
-# drawn anew, so none was seen in training.
+# new, so none was seen in training.
 FIRST_PROBE_BLOCK = 2**30
 
 

@@ -81,7 +81,7 @@ def test_a_lone_one_is_not_a_number() -> None:
     assert "1" in tokenize("one week")
 
 
-def test_may_is_a_month_only_beside_a_day_or_a_year() -> None:
+def test_may_is_a_month_only_next_to_a_day_or_a_year() -> None:
     assert "@d05-03" in tokenize("on May third")
     assert not any(word.startswith("@") for word in tokenize("you may go home"))
 
@@ -132,7 +132,7 @@ def test_a_denial_of_something_is_not_generic() -> None:
     assert not any(statement.generic for statement in read_note("No surgeries."))
 
 
-def test_an_answer_decides_what_the_question_says() -> None:
+def test_an_answer_decides_the_polarity_of_its_question() -> None:
     dialogue = (
         "Doctor: Any chest pain?\nPatient: No.\nDoctor: Do you smoke?\nPatient: Yes, a pack.\n"
         "Doctor: Any gout?\nPatient: My toe swells."
@@ -143,7 +143,7 @@ def test_an_answer_decides_what_the_question_says() -> None:
     assert is_absent["gout"] is None
 
 
-def test_an_answer_after_no_states_what_it_goes_on_to_say() -> None:
+def test_words_after_no_in_an_answer_are_affirmed() -> None:
     is_absent = signs(read_dialogue("Doctor: Any fever?\nPatient: No I have a cough."))
     assert (is_absent["fever"], is_absent["cough"]) == (True, False)
 
@@ -160,7 +160,7 @@ def test_speakers_are_found_in_either_notation(text: str) -> None:
     assert turns(text) == [("doctor", "Hi."), ("patient", "Hello.")]
 
 
-def test_words_parted_by_a_transcript_are_joined() -> None:
+def test_words_split_by_a_transcript_are_joined() -> None:
     parted = tokenize("i do n't smoke , i 'm gon na stop")
     assert parted == tokenize("i don't smoke , i'm gonna stop")
 
@@ -173,7 +173,7 @@ def test_every_term_of_the_lexicon_is_found_under_its_meaning() -> None:
             assert lists.longest(list(phrase), 0) == (meaning, len(phrase))
 
 
-def test_no_variant_stands_for_two_meanings() -> None:
+def test_no_variant_has_two_meanings() -> None:
     seen: dict[str, str] = {}
     for line in (LEXICON / "terms.csv").read_text(encoding="utf-8").splitlines()[1:]:
         meaning, variants = line.split(",", 1)

@@ -132,27 +132,27 @@ def test_soap_reports_unknown_headers_and_keeps_their_text():
     assert note.divisions["subjective"] == "tired\nPROGNOSIS\ngood\nMiscellany:\nother"
 
 
-def test_soap_does_not_take_items_for_headers():
+def test_soap_does_not_read_items_as_headers():
     note = soap_divisions("Plan:\nLabs: repeat in a week\nSkin: moisturize\nMedications: none new")
     assert note.divisions["objective"] == note.divisions["subjective"] == ""
     assert note.divisions["plan"].count("\n") == 2
     assert note.unknown_headers == ()
 
 
-def test_soap_takes_a_radiologists_impression_for_a_result():
+def test_soap_reads_a_radiologists_impression_as_a_result():
     note = soap_divisions("RESULTS\nX-ray done.\nImpression: clear\nIMPRESSION\nBronchitis")
     assert note.divisions["objective"] == "X-ray done.\nImpression: clear"
     assert note.divisions["assessment"] == "Bronchitis"
 
 
-def test_soap_keeps_apart_only_what_the_note_keeps_apart():
+def test_soap_separates_only_sections_that_the_note_separates():
     note = soap_divisions("Subjective: tired\nAssessment and Plan:\nAnemia. Iron daily.")
     assert note.combines
     assert note.divisions["assessment"] == note.divisions["plan"] == ""
     assert note.divisions["assessment_and_plan"] == "Anemia. Iron daily."
 
 
-def test_a_text_without_headers_is_subjective_and_says_so():
+def test_a_text_without_headers_is_subjective_and_is_reported():
     note = soap_divisions("so how are you\ni have been tired")
     assert note.divisions["subjective"] == "so how are you\ni have been tired"
     assert not note.has_headers

@@ -79,7 +79,7 @@ def test_the_default_is_that_of_the_profile_tiny() -> None:
     assert default.n_epochs == training.get("n_epochs", 1.0)
 
 
-def test_each_example_comes_once_before_any_comes_again() -> None:
+def test_each_example_is_used_once_before_any_is_repeated() -> None:
     batches = list(_batches(list(range(12)), 3, 8, seed=1))
     assert Counter(x for batch in batches[:4] for x in batch) == Counter(range(12))
     assert Counter(x for batch in batches[4:] for x in batch) == Counter(range(12))
@@ -97,7 +97,7 @@ def test_labels_are_the_notes_and_nothing_else(base: str) -> None:
         assert tuple(ids[row][: len(example.input_ids)].tolist()) == example.input_ids
 
 
-def test_an_adapter_leaves_the_base_alone_and_full_training_does_not(base: str) -> None:
+def test_an_adapter_leaves_the_base_unchanged_and_full_training_does_not(base: str) -> None:
     from transformers import LlamaForCausalLM
 
     def trained(full: bool) -> set[str]:
@@ -240,7 +240,7 @@ def test_the_table_shows_mean_and_spread_of_the_seeds() -> None:
     assert ablation_table(group_with([0.9])).iloc[0]["fact F1"] == "0.900"
 
 
-def test_a_group_says_what_its_scores_are_of() -> None:
+def test_a_group_describes_its_scores() -> None:
     description = described(group_with([0.9, 0.8]))
     assert "Validation: 2 encounters of `valid`" in description
     assert f"seed {ablation.VALID_SEED}" in description

@@ -52,7 +52,7 @@ def test_items_hold_every_fact(encounters: list[Encounter]) -> None:
             assert len(texts) == sum(fact.kind == kind for fact in encounter.facts)
 
 
-def test_presence_is_yes_for_topics_with_facts_alone(encounters: list[Encounter]) -> None:
+def test_presence_is_yes_only_for_topics_with_facts(encounters: list[Encounter]) -> None:
     names = sorted(
         ((name, kind) for kind, many in TOPICS.items() for name in many),
         key=lambda pair: -len(pair[0]),

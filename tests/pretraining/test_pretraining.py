@@ -91,7 +91,7 @@ def test_the_prefix_determines_a_copy_task(length: int, n_symbols: int) -> None:
                 assert all(following[row[i - 1]] == row[i] for i in asked)
 
 
-def test_copy_tasks_come_from_their_generator_alone() -> None:
+def test_copy_tasks_depend_on_their_generator_only() -> None:
     symbols = torch.arange(100)
     batches = [
         copy_batch(4, 32, 100, symbols, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)
@@ -214,7 +214,7 @@ def test_a_block_is_the_same_in_another_process() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_no_document_has_a_dialogue_beside_its_note(prepared: Prepared, kind: str) -> None:
+def test_no_document_contains_a_dialogue_with_its_note(prepared: Prepared, kind: str) -> None:
     maker = documents(prepared, kind)
     rng = random.Random(11)
     n_dialogues = n_notes = 0
@@ -231,7 +231,7 @@ def test_no_document_has_a_dialogue_beside_its_note(prepared: Prepared, kind: st
     assert HEADER.search(encounter.note_text)
 
 
-def test_running_text_is_cut_from_one_text_alone(prepared: Prepared) -> None:
+def test_running_text_comes_from_a_single_text(prepared: Prepared) -> None:
     maker = documents(prepared, "text")
     rng = random.Random(4)
     for _ in range(30):
@@ -659,7 +659,7 @@ def test_the_shipped_record_agrees_with_weights_log_and_recipe() -> None:
     assert run_record["final"][f"{gate}_exact"] == last[f"{gate}_exact"] >= threshold >= 0.8
 
 
-def test_the_shipped_tokenizer_has_the_control_tokens_and_digits_apart() -> None:
+def test_the_shipped_tokenizer_has_control_tokens_and_single_digits() -> None:
     from medisum_utils.modelling.model import load_tokenizer
 
     tokenizer = load_tokenizer(str(BASE))

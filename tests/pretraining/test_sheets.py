@@ -43,7 +43,7 @@ def test_every_topic_has_headers_and_no_header_or_title_is_a_notes() -> None:
     assert not NOTE_LEADS & {word.lower() for word in words}
 
 
-def test_styles_are_many_different_and_always_the_same() -> None:
+def test_styles_are_many_distinct_and_reproducible() -> None:
     drawn = styles()
     assert len(drawn) == len({style.name for style in drawn}) == N_STYLES
     assert len({style.parts for style in drawn}) == N_STYLES

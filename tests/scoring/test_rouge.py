@@ -41,7 +41,7 @@ def test_rouge_is_the_packages_to_the_last_bit(stemmer):
     )
 
 
-def test_rouge_without_stemmer_keeps_word_forms_apart():
+def test_rouge_without_stemmer_distinguishes_word_forms():
     assert rouge_scores(["tablets"], ["tablet"])["rouge1"] == [0.0]
     assert rouge_scores(["tablets"], ["tablet"], stemmer=True)["rouge1"] == [1.0]
 

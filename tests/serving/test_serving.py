@@ -311,7 +311,7 @@ def test_a_client_that_disconnects_frees_its_place(served, watched):
     assert all(leaving not in batch for batch in watched.batches)
 
 
-def test_a_failing_model_answers_500_without_the_text_and_goes_on(served, watched, caplog):
+def test_a_failing_model_answers_500_without_the_text_and_keeps_serving(served, watched, caplog):
     caplog.set_level(logging.DEBUG)
     watched.error = ValueError(SECRET_DIALOGUE)
     reply = ask(served[0], SECRET_DIALOGUE)

@@ -86,7 +86,7 @@ def test_a_share_out_of_range_is_refused(plain: list[Encounter], share: float) -
         with_exchanged_names(plain, share, seed=3)
 
 
-def test_names_are_random_taken_from_texts_or_known_with_one_word_changed() -> None:
+def test_names_are_random_from_texts_or_real_with_one_word_changed() -> None:
     book = load_casebook()
     inventor = Inventor(book, casebook_words(book), ["zzz yyy xxx www vvv uuu"] * 3)
     rng = random.Random(1)

@@ -218,7 +218,7 @@ def test_denied_is_absent_and_all_else_present(data) -> None:
             assert (fact.polarity == "absent") == (fact.kind == "denial")
 
 
-def test_every_fact_is_said_in_a_turn_that_exists(data) -> None:
+def test_every_fact_has_existing_turns(data) -> None:
     for encounters in data.values():
         for encounter in encounters:
             for fact in encounter.facts:
@@ -228,7 +228,7 @@ def test_every_fact_is_said_in_a_turn_that_exists(data) -> None:
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_the_turns_of_a_fact_say_its_words(data, split: str) -> None:
+def test_the_turns_of_a_fact_contain_its_words(data, split: str) -> None:
     kinds = VERBATIM | (LAY if split == "test_unseen" else set())
     topics = {topic for _, topic in NONE_LINES.values()}
     n = Counter()
@@ -247,7 +247,7 @@ def test_the_turns_of_a_fact_say_its_words(data, split: str) -> None:
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_the_turns_of_a_fact_say_its_number_in_digits_or_words(data, split: str) -> None:
+def test_the_turns_of_a_fact_contain_its_number_in_digits_or_words(data, split: str) -> None:
     n = 0
     for encounter in data[split]:
         for fact in encounter.facts:
@@ -269,7 +269,7 @@ def in_words(number: str) -> str:
     return " ".join(spoken)
 
 
-def test_what_was_not_discussed_is_absent(spoken) -> None:
+def test_topics_that_were_not_discussed_are_absent(spoken) -> None:
     prefixes = {
         "conditions": "Past medical history:",
         "surgeries": "Past surgical history:",
