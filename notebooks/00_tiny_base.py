@@ -52,7 +52,7 @@ silence_clutter()
 figures.use_style()
 
 # %%
-from medisum_utils.evaluation.tables import as_html
+from medisum_utils.evaluation import page
 from medisum_utils.modelling.generation import generate_notes
 from medisum_utils.modelling.model import load_base, load_tokenizer
 from medisum_utils.modelling.prompt import Renderer
@@ -428,7 +428,7 @@ trials_path = folder / ABLATION
 groups = read_ablation(trials_path) if trials_path.exists() else []
 for group in groups:
     display(Markdown(described(group)))
-    display(HTML(as_html(ablation_table(group))))
+    page.show(ablation_table(group))
 if not groups:
     display(Markdown("*No trials lie beside this base.*"))
 

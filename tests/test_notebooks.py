@@ -6,6 +6,8 @@ A notebook that outgrows these limits has logic in it that belongs into the pack
 from __future__ import annotations
 
 import ast
+import contextlib
+import importlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,3 +91,33 @@ def test_the_count_is_right() -> None:
     assert count(jupytext.reads(source, fmt="py:percent")) == Counts(
         n_cells=3, n_lines=7, n_parameters=2, n_lines_of_longest_cell=5, n_functions=2
     )
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_what_a_notebook_imports_is_there(name: str) -> None:
+    source = (NOTEBOOKS / f"{name}.py").read_text(encoding="utf-8")
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("medisum_utils"):
+            module = importlib.import_module(node.module)
+            for alias in node.names:
+                if not hasattr(module, alias.name):
+                    importlib.import_module(f"{node.module}.{alias.name}")
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_what_a_notebook_calls_is_there(name: str) -> None:
+    """Attributes of imported modules, such as `runs.start`; a kernel would find out later."""
+    tree = ast.parse((NOTEBOOKS / f"{name}.py").read_text(encoding="utf-8"))
+    modules = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("medisum_utils"):
+            for alias in node.names:
+                with contextlib.suppress(ModuleNotFoundError):
+                    modules[alias.asname or alias.name] = importlib.import_module(
+                        f"{node.module}.{alias.name}"
+                    )
+    assert modules
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            module = modules.get(node.value.id)
+            assert module is None or hasattr(module, node.attr), f"{node.value.id}.{node.attr}"
