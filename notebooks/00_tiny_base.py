@@ -430,7 +430,7 @@ for group in groups:
     display(Markdown(described(group)))
     page.show(ablation_table(group))
 if not groups:
-    display(Markdown("*No trials lie beside this base.*"))
+    display(Markdown("*There are no trials of this base.*"))
 
 # %% [markdown]
 # ## Limits

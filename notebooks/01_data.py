@@ -67,7 +67,7 @@ answer = display(Markdown("*Being measured.*"), display_id=True)
 #
 # Generated encounters follow from their seed and number alone. Real corpora come in their official
 # splits, whose counts the loaders check; copies of test dialogues that stand in a corpus's training
-# split are dropped from training. Your own data are parted by groups: encounters of one patient,
+# split are dropped from training. Your own data are split by groups: encounters of one patient,
 # and copies or near copies of each other, always go into the same split.
 
 # %%

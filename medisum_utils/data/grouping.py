@@ -193,7 +193,7 @@ def _whole_numbers(n: int, fractions: Iterable[float]) -> list[int]:
 
 
 def _advice(encounters: Sequence[Encounter], groups: Groups, names: Sequence[str]) -> str:
-    """What to do where encounters cannot be parted."""
+    """What to do if the encounters cannot be split."""
     n, n_splits = len(encounters), len(names)
     lines = [
         f"expected at least {n_splits} groups of encounters that have nothing in common, one for "
@@ -226,7 +226,7 @@ def _advice(encounters: Sequence[Encounter], groups: Groups, names: Sequence[str
             )
         else:
             lines.append(
-                "No value of 01_data.near_duplicate (a Jaccard from above 0 to 1) parts them: "
+                "No value of 01_data.near_duplicate (a Jaccard from above 0 to 1) separates them: "
                 "bring encounters that differ."
             )
     return "\n".join(lines)

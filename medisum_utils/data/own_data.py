@@ -147,7 +147,7 @@ def _patient(where: str, record: Mapping) -> dict[str, str]:
 
 
 def _name(value: Any) -> str | None:
-    """An id as text, None for what is missing or is none."""
+    """An id as text; None for a missing or invalid one."""
     if isinstance(value, bool) or not isinstance(value, str | int) or _is_missing(str(value)):
         return None
     return str(value).strip() if _is_unicode(str(value)) else None

@@ -1,8 +1,8 @@
 """The profile of a user's own file: `run --data visits.csv` needs no other one.
 
-It lies beside the data that it makes, `data/processed/<name>/profile.yaml`, which git ignores, so
-that later commands (`run --profile visits --from 04_eval`, `serve --profile visits`) find it.
-Whatever it does not say follows from the source: its splits, its tests, and that no text is shown.
+It is stored with the data that it makes, in `data/processed/<name>/profile.yaml`, which git
+ignores, so that later commands (`run --profile visits --from 04_eval`, `serve --profile visits`)
+find it. What it leaves out follows from the source: splits, tests, and that no text is shown.
 """
 
 from __future__ import annotations

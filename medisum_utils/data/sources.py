@@ -54,7 +54,7 @@ def load_source(
     valid and test, and sum to 1; `near_duplicate` is the Jaccard from which two of its dialogues
     are copies that belong into one split, see `grouping.split_encounters`. Corpora take none.
 
-    Raises: ValueError for an unknown source, a size below 1, or a file that cannot be parted;
+    Raises: ValueError for an unknown source, a size below 1, or a file that cannot be split;
     FileNotFoundError for a file that is not there; what the loaders raise.
     """
     if is_generated(source):

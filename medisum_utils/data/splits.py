@@ -208,7 +208,7 @@ def likenesses(one: Compared, other: Compared, threshold: float) -> Iterator[Lik
     `threshold` is for dialogues; one above `NEAR_DUPLICATE` is asked of notes, too, so that at 1
     only equal ones are copies.
 
-    Raises: ValueError for a threshold that is none.
+    Raises: ValueError for a threshold outside 0 to 1.
     """
     import numpy
 

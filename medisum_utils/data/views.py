@@ -1,6 +1,6 @@
 """What 01 shows beside its tables: an encounter as a page, the figures, the sentences.
 
-`encounter_html` shows text: whoever calls it decides whether that may be seen.
+`encounter_html` shows text: the caller decides whether it may be seen.
 """
 
 from __future__ import annotations

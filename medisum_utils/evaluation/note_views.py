@@ -1,6 +1,6 @@
 """Notes as a reader sees them in 04: beside their reference, with the differences marked.
 
-Everything here shows text: whoever calls it decides whether that may be seen.
+Everything here shows text: the caller decides whether it may be seen.
 """
 
 from __future__ import annotations

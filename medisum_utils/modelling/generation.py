@@ -125,7 +125,7 @@ def _write(
 
 
 def greedy(renderer: Renderer, max_new_tokens: int, *, static: bool = False) -> GenerationConfig:
-    """Greedy decoding that stops at the end of turn; the model's own sampling is not heeded.
+    """Greedy decoding that stops at the end of turn; the model's own sampling settings are ignored.
 
     A `static` cache has its full length from the start. On a CPU it saves a tenth (16 notes at a
     time) to a fifth (32) of the time, since the other one is copied whole for each new token.

@@ -51,7 +51,7 @@ def read_rendered(path: str | os.PathLike) -> list[RenderedExample]:
 def supervised_html(renderer: Renderer, example: RenderedExample) -> str:
     """The example as HTML with the supervised tokens marked and every control token in a box.
 
-    It shows the text: whoever calls it decides whether that may be seen.
+    It shows the text: the caller decides whether it may be seen.
     """
     names = {number: token for token, number in renderer.control_ids.items()}
     parts: list[str] = []

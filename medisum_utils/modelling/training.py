@@ -32,7 +32,7 @@ IGNORED = -100  # the label of a token that is not supervised, as in torch's cro
 def to_dataset(examples: Sequence[RenderedExample]) -> Dataset:
     """Rendered examples as `input_ids` and `labels`, which TRL takes as they are.
 
-    A mask alone would not do: trl 1.16 heeds `completion_mask` of tokenised data only if
+    A mask alone would not do: trl 1.16 uses `completion_mask` of tokenised data only if
     `completion_only_loss` is set, and trains on the prompts otherwise, saying nothing.
 
     Source: trl 1.16, trainer/sft_trainer.py, `_prepare_dataset`.

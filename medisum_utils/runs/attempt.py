@@ -54,7 +54,7 @@ def command(run: Run, left: Sequence[str], *, resume: bool = False) -> str:
         words += ["--from", left[0]]
     settings = [each for each in run.settings if step_of(each) in left]
     if resume:
-        settings.append(f"{left[0]}.resume=true")  # of two settings, the last is heeded
+        settings.append(f"{left[0]}.resume=true")  # the last of two settings counts
     return shlex.join([*words, *(word for each in settings for word in ("--set", each))])
 
 

@@ -81,7 +81,7 @@ def write_json_lines(path: PathLike, records: Iterable[Mapping[str, Any]]) -> in
 def read_json_lines(path: PathLike, kind: type[Record]) -> list[Record]:
     """The records of a JSON Lines file as instances of a dataclass; empty lines are passed over.
 
-    Raises: ValueError that names file, line and field, never the text, for a line that is none.
+    Raises: ValueError that names file, line and field, never the text, for an invalid line.
     """
     from pydantic import TypeAdapter, ValidationError
 

@@ -37,7 +37,7 @@ class _Interrupts:
 
     def handle(self, signum: int, frame: FrameType | None) -> None:
         self.came = signum
-        for each in SIGNALS:  # whoever asks twice does not want to wait for a tidy end
+        for each in SIGNALS:  # a second request means: do not wait for a tidy end
             if signal.getsignal(each) == self.handle:
                 signal.signal(each, signal.SIG_DFL)
         if not self.n_holders:

@@ -88,7 +88,7 @@ def _unless_stopped(record: logging.LogRecord) -> bool:
 
 
 def _manager_of(kernel: Kernel) -> type:
-    """A kernel manager that tells of its process and keeps its messages from others' eyes."""
+    """A kernel manager that reports its process and keeps its messages private."""
     from jupyter_client.manager import AsyncKernelManager
 
     class Manager(AsyncKernelManager):

@@ -37,7 +37,7 @@ HALLUCINATED = {  # by `facts_by` of metrics.json
         "and wording must agree)"
     ),
     "statements": (
-        "the share of the note's statements that neither reference nor dialogue bears out"
+        "the share of the note's statements that neither reference nor dialogue supports"
     ),
 }
 
