@@ -56,8 +56,7 @@ from medisum_utils.evaluation import page
 from medisum_utils.modelling.generation import generate_notes
 from medisum_utils.modelling.model import load_base, load_tokenizer
 from medisum_utils.modelling.prompt import Renderer
-from medisum_utils.pretraining import prepare, probes
-from medisum_utils.pretraining import record as records
+from medisum_utils.pretraining import prepare, probes, record as records
 from medisum_utils.pretraining.ablation_record import (
     ABLATION,
     ablation_table,

@@ -53,9 +53,13 @@ from peft import LoraConfig
 from transformers import PrinterCallback
 from trl import SFTTrainer
 
-from medisum_utils.modelling import checkpoints as saved
-from medisum_utils.modelling import model as models
-from medisum_utils.modelling import training, training_record, training_report
+from medisum_utils.modelling import (
+    checkpoints as saved,
+    model as models,
+    training,
+    training_record,
+    training_report,
+)
 from medisum_utils.modelling.adapter import ADAPTER_FILES
 from medisum_utils.modelling.prompt import PROMPT_FILE, Renderer, read_prompt
 from medisum_utils.modelling.rendered import read_rendered

@@ -39,8 +39,16 @@ from IPython.display import Markdown, display
 from medisum_utils import evaluation, figures, runs
 from medisum_utils.clutter import silence_clutter
 from medisum_utils.encounter import read_jsonl
-from medisum_utils.evaluation import agreement, note_views, page, plots, published, systems, tables
-from medisum_utils.evaluation import text as sentences
+from medisum_utils.evaluation import (
+    agreement,
+    note_views,
+    page,
+    plots,
+    published,
+    systems,
+    tables,
+    text as sentences,
+)
 from medisum_utils.evaluation.dangers import danger_table, dangers
 from medisum_utils.modelling import checkpoints, model, training_record
 from medisum_utils.modelling.adapter import ADAPTER_FILES, trained_base

@@ -23,17 +23,15 @@ from medisum_utils.data import transcript
 from medisum_utils.data.transcript import parse_turns
 from medisum_utils.facts import (
     dates,
+    dialogue as exchange,
     dialogue_omissions,
     matching,
     quantities,
     score_note,
     spoken,
     statements,
+    vocabulary as lists,
 )
-from medisum_utils.facts import (
-    dialogue as exchange,
-)
-from medisum_utils.facts import vocabulary as lists
 from medisum_utils.facts.dialogue import read_dialogue
 from medisum_utils.facts.matching import Index
 from medisum_utils.facts.statements import atoms, read_note, sentences

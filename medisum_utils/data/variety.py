@@ -2,8 +2,8 @@
 
     variety(train, test)   # one row of the table in 01's report
 
-Words are ROUGE's: lower-case runs of letters and digits. Shares of distinct n-grams and vocabulary
-fall and grow with the amount of text, so data sets are compared on the same number of words.
+Words are ROUGE's: lower-case runs of letters and digits. With more text, the share of distinct
+n-grams falls and the vocabulary grows, so data sets are compared on the same number of words.
 """
 
 from __future__ import annotations

@@ -2,14 +2,13 @@
 
 `score_note` is the entry point. `statements` reads notes, `dialogue` reads dialogues, `matching`
 compares the facts of one text with the statements of another.
+
+Generated encounters come with a record of their facts and are scored against it by
+`synthesis.fact_scores`; `evaluation.scores` chooses between the two.
 """
 
 from medisum_utils.facts.score import (
     NoteFacts as NoteFacts,
-)
-from medisum_utils.facts.score import (
     dialogue_omissions as dialogue_omissions,
-)
-from medisum_utils.facts.score import (
     score_note as score_note,
 )

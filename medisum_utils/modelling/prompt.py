@@ -116,7 +116,7 @@ class Renderer:
 
     @property
     def pad_id(self) -> int:
-        """The filling token of a batch; always masked, so that Llama-3's missing one is no loss."""
+        """The padding token of a batch; always masked. Llama-3 has none of its own."""
         return self.control_ids[END]
 
     def encode(self, text: str) -> list[int]:

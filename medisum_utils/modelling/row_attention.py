@@ -22,8 +22,8 @@ NAME = "medisum_rows"  # as `AttentionInterface` knows it
 def rows_on_cpu(model: PreTrainedModel) -> Iterator[None]:
     """Lets a Llama on a CPU read its prompts row by row; elsewhere nothing changes.
 
-    Only for batches padded on the left whose mask says nothing else, which is true of a Llama; a
-    model with sliding windows, say, keeps its own attention.
+    Only for batches padded on the left whose mask hides the padding alone, which is true of a
+    Llama; a model with sliding windows, say, keeps its own attention.
     """
     used = model.config._attn_implementation
     if model.device.type != "cpu" or model.config.model_type != "llama" or used != "sdpa":

@@ -1,4 +1,4 @@
-"""What TRL's SFTTrainer needs around it: labels that are counted, a log, a clock, a stop.
+"""What TRL's SFTTrainer needs around it: labels and their check, logging, timing, a stop on NaN.
 
 The LoRA configuration and the trainer call stand in notebook 03; for resuming see `checkpoints`.
 """

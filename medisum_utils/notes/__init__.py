@@ -2,7 +2,5 @@
 
 from medisum_utils.notes.text import (
     UNKNOWN as UNKNOWN,
-)
-from medisum_utils.notes.text import (
     split_sections as split_sections,
 )

@@ -1,4 +1,4 @@
-"""Executes a notebook by papermill, in a kernel of whose end is known who brought it about."""
+"""Executes a notebook with papermill and knows whether the runner ended the kernel or it died."""
 
 from __future__ import annotations
 

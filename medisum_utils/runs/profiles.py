@@ -219,11 +219,11 @@ def all_parameters(notebook: str, profile: str, values: Mapping[str, Any]) -> di
 def changed_since(
     profile: str, chosen: Mapping[str, Mapping[str, Any]], steps: Iterable[str]
 ) -> list[str]:
-    """What a profile says of steps that are not to run again, otherwise than they were run with.
+    """Settings in which steps that will not run again differ from the profile.
 
     `chosen` are the profile's values, `steps` those that are to run; the clauses are for a reader.
 
-    Raises: ValueError where it is whether text may be shown: 01_data decides that for all reports.
+    Raises: ValueError if `show_text` changed, which 01_data decides for all reports.
     """
     first = min(steps)
     clauses = []

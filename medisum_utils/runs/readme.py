@@ -141,7 +141,7 @@ def _origin(run: Record) -> str:
         f"{where}. *Hallucinated* is {HALLUCINATED['record']}."
     )
     if any(entry["systems"]["copy"]["facts"] is None for entry in run["splits"].values()):
-        text += " A copied dialogue is no note and has no fact scores."
+        text += " A copied dialogue is not a note and has no fact scores."
     return text
 
 

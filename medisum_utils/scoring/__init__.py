@@ -2,13 +2,7 @@
 
 from medisum_utils.scoring.protocols import (
     FACT_NAMES as FACT_NAMES,
-)
-from medisum_utils.scoring.protocols import (
     per_note as per_note,
-)
-from medisum_utils.scoring.protocols import (
     score as score,
-)
-from medisum_utils.scoring.protocols import (
     score_files as score_files,
 )

@@ -15,8 +15,14 @@ import pytest
 
 from medisum_utils import evaluation, runs
 from medisum_utils.encounter import Encounter
-from medisum_utils.evaluation import SplitScores, note_views, plots, systems, tables
-from medisum_utils.evaluation import text as sentences
+from medisum_utils.evaluation import (
+    SplitScores,
+    note_views,
+    plots,
+    systems,
+    tables,
+    text as sentences,
+)
 from medisum_utils.runs import overview
 from medisum_utils.scoring.rouge import interval
 from medisum_utils.synthesis.encounters import generate, generate_tests

@@ -8,8 +8,7 @@ import pytest
 
 from medisum_utils import evaluation
 from medisum_utils.encounter import Encounter
-from medisum_utils.evaluation import note_views, plots, systems, tables
-from medisum_utils.evaluation import text as sentences
+from medisum_utils.evaluation import note_views, plots, systems, tables, text as sentences
 from medisum_utils.evaluation.dangers import Danger
 from medisum_utils.modelling.generation import WrittenNote
 from medisum_utils.synthesis.encounters import generate_tests

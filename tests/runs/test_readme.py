@@ -231,7 +231,7 @@ def test_what_has_no_meaning_is_a_dash() -> None:
     rows = [row for row in table_rows(record()) if "dialogue copied" in row]
     assert len(rows) == 2
     assert all(row.endswith("| 20.0 (19.0 to 21.0) | – | – |") for row in rows)
-    assert "A copied dialogue is no note" in readme.results(record())
+    assert "A copied dialogue is not a note" in readme.results(record())
 
 
 def test_the_findings_say_what_each_split_gave() -> None:
