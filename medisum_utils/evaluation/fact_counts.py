@@ -17,7 +17,7 @@ from medisum_utils.synthesis.fact_scores import FactScore
 Estimate = dict[str, float | None]
 
 N_RESAMPLES = 2000
-COUNTS = ("right", "known", "stated", "invented")
+COUNTS = ("right", "known", "stated", "hallucinated")
 
 # Kinds that are read together; every kind of the generator stands in exactly one group.
 KIND_GROUPS: dict[str, tuple[str, ...]] = {

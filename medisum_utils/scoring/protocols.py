@@ -142,7 +142,7 @@ def _divide(
 
 
 def _aci(references: Sequence[str], predictions: Sequence[str]) -> dict[str, DivisionScores]:
-    """Scores every note in every division; the placeholder for a missing one is scored as text."""
+    """Scores every note in every division; a missing one is the evaluator's own word, not empty."""
     reference_divisions = [aci_divisions(note) for note in references]
     prediction_divisions = [aci_divisions(note) for note in predictions]
     return {
