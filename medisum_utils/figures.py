@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from medisum_utils.runs.paths import report_dir
 
 if TYPE_CHECKING:
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
     from medisum_utils.runs import Step
@@ -56,6 +57,17 @@ def marker_of(system: str) -> str:
 def _look(system: str) -> tuple[str, str]:
     other = OTHERS[zlib.crc32(system.encode()) % len(OTHERS)]  # hash() differs from run to run
     return SYSTEMS.get(system, other)
+
+
+def plain_log_ticks(axis: Axis, multiples: tuple[int, ...] = (1, 2, 5)) -> None:
+    """Labels a logarithmic axis with plain numbers, at these multiples of the powers of ten."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axis.set(
+        major_locator=LogLocator(subs=multiples),
+        major_formatter="{x:,g}",
+        minor_formatter=NullFormatter(),
+    )
 
 
 def save(fig: Figure, step: Step, name: str) -> None:
