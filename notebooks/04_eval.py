@@ -213,7 +213,7 @@ if same:
     page.show(gaps, "Differences on the encounters that the base wrote, too", folded=True)
 stemmed = tables.stemmed_table(splits)
 if len(stemmed):
-    page.say(sentences.STEMMED)
+    page.say(sentences.phrases()["stemmed"])
     page.show(stemmed)
 
 # %% [markdown]
@@ -235,7 +235,7 @@ for name in names:
 # resampling notes; *written* counts what the model stated.
 
 # %%
-page.say(sentences.HOW_FACTS_ARE_CHECKED[facts_are_known])
+page.say(sentences.how_facts_are_checked(facts_are_known=facts_are_known))
 page.show(tables.facts_table(splits))
 for name in names:
     by_kind = tables.kind_table(splits[name], "finetuned")
@@ -249,12 +249,12 @@ figures.save(plots.kinds_figure(splits, called, rate), step, "04_facts_by_kind")
 mirror = published.corpora_folder()
 for name in names:
     if mirror and published.is_aci_test1(encounters[name]):
-        page.say(sentences.BESIDE_PUBLISHED)
+        page.say(sentences.phrases()["beside_published"])
         own = {called[system]: notes[name][system] for system in scores[name].complete}
         page.show(published.published_table(mirror, encounters[name], own, seed))
 study = agreement.study_file(mirror)
 if study and not facts_are_known:
-    page.say(sentences.DO_PEOPLE_AGREE)
+    page.say(sentences.phrases()["do_people_agree"])
     people = agreement.agreement_table(agreement.load_study(study), seed=seed)
     figures.save(plots.people_figure(people), step, "04_people")
 
@@ -303,11 +303,11 @@ page.say(sentences.judges_tested(first, scores[first], probe, cosine))
 # %%
 for name in names:
     for side, facts in note_views.wrong_facts(scores[name], "finetuned").items():
-        said = sentences.wrong_facts(name, side, facts, with_kinds=facts_are_known)
+        counted = sentences.wrong_facts(name, side, facts, with_kinds=facts_are_known)
         if show_text and facts:
-            page.show_folded(said, [note_views.examples_table(facts, n_examples, seed)])
+            page.show_folded(counted, [note_views.examples_table(facts, n_examples, seed)])
         else:
-            page.say(f"{said}.")
+            page.say(f"{counted}.")
 
 # %% [markdown]
 # ## Best, median and worst notes

@@ -9,19 +9,27 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from medisum_utils.facts import NoteFacts, score_note
+from medisum_utils.facts import score_note
 from medisum_utils.facts.vocabulary import vocabulary
+from medisum_utils.scoring import FACT_NAMES
+from medisum_utils.scoring.rouge import rouge_scores
 
 STUDY = Path("abachaa/MTS-Dialog/Correlation-Study/correlation-study-dev-half.csv")
-COLUMNS = ("ID", "Dialogue", "Reference Summary", "Automatic Summary", "FactualPrecision")
-COLUMNS += ("FactualRecall", "FactualF1", "HallucinationRate", "OmissionRate")
+TEXTS = ["Reference Summary", "Automatic Summary"]
+# Each fact score with the column of people's counts that it is held against.
+PEOPLE = {
+    "f1": "FactualF1",
+    "omission": "OmissionRate",
+    "precision": "FactualPrecision",
+    "recall": "FactualRecall",
+    "hallucination": "HallucinationRate",
+}
+COLUMNS = ["ID", "Dialogue", *TEXTS, *PEOPLE.values()]
 N_RESAMPLES = 2_000
 
 
@@ -38,27 +46,19 @@ def load_study(path: str | os.PathLike) -> pd.DataFrame:
     Source: abachaa/MTS-Dialog, Correlation-Study (Ben Abacha et al., EACL 2023).
     """
     study = pd.read_csv(path, encoding="utf-8-sig")
-    missing = [column for column in COLUMNS if column not in study]
-    if missing:
-        raise ValueError(f"{path}: expected columns {list(COLUMNS)}, got none named {missing}")
-    empty = [column for column in COLUMNS if study[column].isna().any()]
-    if empty:
+    if missing := [column for column in COLUMNS if column not in study]:
+        raise ValueError(f"{path}: expected columns {COLUMNS}, got none named {missing}")
+    if empty := [column for column in COLUMNS if study[column].isna().any()]:
         raise ValueError(f"{path}: expected a value in every row, got empty cells in {empty}")
     return study
 
 
 def fact_scores(study: pd.DataFrame) -> pd.DataFrame:
-    """The fact scores of every summary: columns precision, recall, f1, omission, hallucination."""
-    names = [
-        field.name for field in fields(NoteFacts) if field.name not in ("reference", "prediction")
-    ]
-    rows = zip(
-        study["Reference Summary"], study["Automatic Summary"], study["Dialogue"], strict=True
-    )
-    scored = [score_note(*row) for row in rows]
-    return pd.DataFrame(
-        [{name: getattr(note, name) for name in names} for note in scored], index=study.index
-    )
+    """The five fact scores of every summary, a column each."""
+    texts = study[[*TEXTS, "Dialogue"]].itertuples(index=False, name=None)
+    notes = [score_note(*row) for row in texts]
+    rows = [{name: getattr(note, name) for name in FACT_NAMES} for note in notes]
+    return pd.DataFrame(rows, index=study.index)
 
 
 def _words(text: str) -> list[str]:
@@ -76,30 +76,16 @@ def length_share(reference: str, prediction: str) -> float:
     return min(1.0, len(_words(prediction)) / max(1, len(_words(reference))))
 
 
-def rouge1_f1(reference: str, prediction: str) -> float:
-    """ROUGE-1 F1 without stemmer."""
-    from rouge_score.rouge_scorer import RougeScorer
-
-    return RougeScorer(["rouge1"]).score(reference, prediction)["rouge1"].fmeasure
-
-
-def score_table(study: pd.DataFrame) -> pd.DataFrame:
-    """Every score of every summary.
-
-    Columns: facts precision, facts recall, facts f1, facts omission, facts hallucination, ROUGE-1
-    F1, content-word recall and length only.
-    """
-    pairs = list(zip(study["Reference Summary"], study["Automatic Summary"], strict=True))
-    facts = fact_scores(study)
-    plain: dict[str, Callable[[str, str], float]] = {
-        "ROUGE-1 F1": rouge1_f1,
-        "content-word recall": content_word_recall,
-        "length only": length_share,
+def plain_scores(study: pd.DataFrame) -> pd.DataFrame:
+    """The scores of every summary that know no facts, a column each."""
+    references, summaries = (study[column].tolist() for column in TEXTS)
+    pairs = list(zip(references, summaries, strict=True))
+    scores = {
+        "ROUGE-1 F1": rouge_scores(references, summaries)["rouge1"],
+        "content-word recall": [content_word_recall(*pair) for pair in pairs],
+        "length only": [length_share(*pair) for pair in pairs],
     }
-    table = pd.DataFrame({f"facts {name}": facts[name] for name in facts})
-    for name, function in plain.items():
-        table[name] = [function(*pair) for pair in pairs]
-    return table
+    return pd.DataFrame(scores, index=study.index)
 
 
 def _pearson(first: np.ndarray, second: np.ndarray) -> float:
@@ -133,14 +119,12 @@ def agreement_table(study: pd.DataFrame, *, seed: int = 17) -> pd.DataFrame:
     The three that know no facts are set against people's factual F1, and their complement against
     the omission rate; r is signed so that 1 is full agreement.
     """
-    scores = score_table(study)
-    pairs = [("facts f1", "FactualF1", 1), ("facts omission", "OmissionRate", 1)]
-    pairs += [("facts precision", "FactualPrecision", 1), ("facts recall", "FactualRecall", 1)]
-    pairs += [("facts hallucination", "HallucinationRate", 1)]
-    for name in ("ROUGE-1 F1", "content-word recall", "length only"):
-        pairs += [(name, "FactualF1", 1), (name, "OmissionRate", -1)]
+    facts, plain = fact_scores(study), plain_scores(study)
+    compared = [(f"facts {name}", people, facts[name]) for name, people in PEOPLE.items()]
+    for name in plain:
+        compared += [(name, PEOPLE["f1"], plain[name]), (name, PEOPLE["omission"], -plain[name])]
     rows = []
-    for name, people, sign in pairs:
-        r, low, high = correlation(sign * scores[name], study[people], study["ID"], seed=seed)
+    for name, people, score in compared:
+        r, low, high = correlation(score, study[people], study["ID"], seed=seed)
         rows.append({"score": name, "people": people, "r": r, "low": low, "high": high})
     return pd.DataFrame(rows)

@@ -7,13 +7,14 @@ there the facts are counted that a note leaves out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from medisum_utils.encounter import Encounter, Fact
+from medisum_utils.encounter import Fact
 from medisum_utils.evaluation.fact_counts import KIND_GROUPS
 from medisum_utils.evaluation.scores import SplitScores
 from medisum_utils.synthesis.fact_scores import FactScore
@@ -35,81 +36,55 @@ class Danger:
     n_struck: int
     n_at_risk: int
 
-    @property
-    def share(self) -> str:
-        """Both counts in words."""
-        return f"{self.n_struck} of {self.n_at_risk}"
 
-
-def _has(encounter: Encounter, *kinds: str) -> bool:
-    return any(fact.kind in kinds for fact in encounter.facts)
-
-
-def denies_allergies(note: FactScore) -> bool:
-    """Whether a note states that there are no allergies, be it right or not."""
-    stated = (*note.right, *note.misplaced, *note.hallucinated)
-    return any(fact.kind == "denial" and fact.text.lower() == NO_ALLERGIES for fact in stated)
-
-
-def _kind_in(facts: tuple[Fact, ...], *kinds: str) -> bool:
+def _has(facts: Iterable[Fact], *kinds: str) -> bool:
     return any(fact.kind in kinds for fact in facts)
 
 
-def _reversed(encounter: Encounter, note: FactScore) -> bool:
+def _reverses(record: Sequence[Fact], note: FactScore) -> bool:
     """Whether the note denies a symptom of the record, or reports one that the record denies."""
-    record = {
-        (fact.kind, fact.text.lower())
-        for fact in encounter.facts
-        if fact.kind in ("symptom", "denial")
-    }
+    recorded = {(fact.kind, fact.text.lower()) for fact in record}
     opposite = {"symptom": "denial", "denial": "symptom"}
     return any(
-        (opposite.get(fact.kind), fact.text.lower()) in record
+        (opposite.get(fact.kind), fact.text.lower()) in recorded
         for fact in (*note.hallucinated, *note.misplaced)
     )
 
 
-# The error, in which encounters it can happen, and whether a note of such an encounter has it. The
-# first two part the notes of allergic patients: none counts in both.
-_ERRORS: tuple[
-    tuple[str, Callable[[Encounter], bool], Callable[[Encounter, FactScore], bool]], ...
-] = (
-    (
-        "says of a patient with an allergy that there is none",
-        lambda visit: _has(visit, "allergy"),
-        lambda _, note: denies_allergies(note),
-    ),
-    (
-        "leaves out a patient's allergy, or names another",
-        lambda visit: _has(visit, "allergy"),
-        lambda _, note: _kind_in(note.omitted, "allergy") and not denies_allergies(note),
-    ),
-    (
-        "gives a patient without allergies one",
-        lambda visit: not _has(visit, "allergy"),
-        lambda _, note: _kind_in(note.hallucinated, "allergy"),
-    ),
-    (
-        "names a medicine, or a change of one, that is not in the record",
-        lambda _: True,
-        lambda _, note: _kind_in(note.hallucinated, *KIND_GROUPS["medicine"]),
-    ),
-    (
-        "leaves out a dose or gets it wrong",
-        lambda visit: _has(visit, "dose"),
-        lambda _, note: _kind_in(note.omitted, "dose"),
-    ),
-    (
-        "denies a reported symptom, or reports a denied one",
-        lambda visit: _has(visit, "symptom", "denial"),
-        _reversed,
-    ),
-    (
-        "leaves out the side (left, right) or gets it wrong",
-        lambda visit: _has(visit, "laterality"),
-        lambda _, note: _kind_in(note.omitted, "laterality"),
-    ),
-)
+def _errors(record: Sequence[Fact], note: FactScore) -> dict[str, tuple[bool, bool]]:
+    """Each error: whether it could happen in a note of this record, and whether it did.
+
+    The first two part the notes of allergic patients: none counts in both.
+    """
+    is_allergic = _has(record, "allergy")
+    stated = (*note.right, *note.misplaced, *note.hallucinated)
+    denies_allergies = any(
+        fact.kind == "denial" and fact.text.lower() == NO_ALLERGIES for fact in stated
+    )
+    return {
+        "says of a patient with an allergy that there is none": (is_allergic, denies_allergies),
+        "leaves out a patient's allergy, or names another": (
+            is_allergic,
+            _has(note.omitted, "allergy") and not denies_allergies,
+        ),
+        "gives a patient without allergies one": (
+            not is_allergic,
+            _has(note.hallucinated, "allergy"),
+        ),
+        "names a medicine, or a change of one, that is not in the record": (
+            True,
+            _has(note.hallucinated, *KIND_GROUPS["medicine"]),
+        ),
+        "leaves out a dose or gets it wrong": (_has(record, "dose"), _has(note.omitted, "dose")),
+        "denies a reported symptom, or reports a denied one": (
+            _has(record, "symptom", "denial"),
+            _reverses(record, note),
+        ),
+        "leaves out the side (left, right) or gets it wrong": (
+            _has(record, "laterality"),
+            _has(note.omitted, "laterality"),
+        ),
+    }
 
 
 def dangers(scores: SplitScores, kinds: Mapping[str, Any], system: str) -> list[Danger]:
@@ -118,22 +93,20 @@ def dangers(scores: SplitScores, kinds: Mapping[str, Any], system: str) -> list[
     `kinds` is the system's entry of that name in `metrics.json`, which real notes are counted from.
     """
     if not scores.is_exact:
-        spoken = {kind: kinds[kind] for kind in SPOKEN_AND_OMITTED if kind in kinds}
         return [
             Danger(
-                SPOKEN_AND_OMITTED[kind], round(rates["n"] * rates["omission"]["mean"]), rates["n"]
+                error, round(kinds[kind]["n"] * kinds[kind]["omission"]["mean"]), kinds[kind]["n"]
             )
-            for kind, rates in spoken.items()
+            for kind, error in SPOKEN_AND_OMITTED.items()
+            if kind in kinds
         ]
-    result = scores.systems[system]
-    rows = list(zip(scores.encounters[: result.n], result.exact, strict=True))
-    counted = []
-    for error, can_happen, has_happened in _ERRORS:
-        at_risk = [row for row in rows if can_happen(row[0])]
-        if at_risk:
-            n_struck = sum(has_happened(*row) for row in at_risk)
-            counted.append(Danger(error, n_struck, len(at_risk)))
-    return counted
+    n_struck, n_at_risk = Counter(), Counter()
+    notes = scores.systems[system].judged
+    for encounter, note in zip(scores.encounters, notes, strict=False):
+        for error, (could_happen, happened) in _errors(encounter.facts, note).items():
+            n_at_risk[error] += could_happen
+            n_struck[error] += could_happen and happened
+    return [Danger(error, n_struck[error], n) for error, n in n_at_risk.items() if n]
 
 
 def danger_table(by_split: Mapping[str, list[Danger]]) -> pd.DataFrame:
@@ -141,8 +114,9 @@ def danger_table(by_split: Mapping[str, list[Danger]]) -> pd.DataFrame:
     made = {
         danger.error: None for split in by_split.values() for danger in split if danger.n_struck
     }
-    columns = {
-        name: [next((d.share for d in split if d.error == error), "–") for error in made]
+    cells = {
+        name: {danger.error: f"{danger.n_struck} of {danger.n_at_risk}" for danger in split}
         for name, split in by_split.items()
     }
+    columns = {name: [split.get(error, "–") for error in made] for name, split in cells.items()}
     return pd.DataFrame(columns, index=pd.Index(made, name="a note that ..."))

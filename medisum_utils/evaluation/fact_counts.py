@@ -17,7 +17,9 @@ from medisum_utils.synthesis.fact_scores import FactScore
 Estimate = dict[str, float | None]
 
 N_RESAMPLES = 2000
-COUNTS = ("right", "known", "stated", "hallucinated")
+# Which of the counts each fact of a note adds to: 0 right, 1 in the record, 2 stated,
+# 3 hallucinated.
+COUNTED_AS = {"right": [0, 1, 2], "omitted": [1], "misplaced": [2], "hallucinated": [2, 3]}
 
 # Kinds that are read together; every kind of the generator stands in exactly one group.
 KIND_GROUPS: dict[str, tuple[str, ...]] = {
@@ -53,16 +55,16 @@ def kind_group(fact: Fact) -> str:
 
 
 def by_kind(scores: Sequence[FactScore], seed: int) -> dict[str, dict]:
-    """Rates for each of `KIND_GROUPS` that occurs; see `by_group`."""
-    return by_group(scores, kind_group, KIND_GROUPS, seed)
+    """Rates for each of `KIND_GROUPS` that occurs."""
+    return _by_group(scores, kind_group, KIND_GROUPS, seed)
 
 
 def by_section(scores: Sequence[FactScore], seed: int) -> dict[str, dict]:
-    """Rates for each SOAP section; see `by_group`. What stands under no header is in none."""
-    return by_group(scores, lambda fact: fact.section, SECTIONS, seed)
+    """Rates for each SOAP section. What stands under no header is in none."""
+    return _by_group(scores, lambda fact: fact.section, SECTIONS, seed)
 
 
-def by_group(
+def _by_group(
     scores: Sequence[FactScore], group_of: Callable[[Fact], str], groups: Iterable[str], seed: int
 ) -> dict[str, dict]:
     """For each group with facts: `n` facts of the records, `n_stated`, and the pooled rates.
@@ -72,68 +74,49 @@ def by_group(
     statements in the group that are not in their encounter's record: kind, polarity and wording
     must agree, see `synthesis.fact_scores`. A statement counts in the section where it stands.
     """
-    names = list(groups)
-    counts = np.zeros((len(scores), len(names), len(COUNTS)))  # (notes, groups, counts)
+    counts = {group: np.zeros((len(scores), 4)) for group in groups}  # (notes, counts)
     for note, score in enumerate(scores):
-        for fact, columns in _counted(score):
-            group = group_of(fact)
-            if group in names:
-                counts[note, names.index(group), columns] += 1
-    totals = counts.sum(axis=0)
+        for side, columns in COUNTED_AS.items():
+            for fact in getattr(score, side):
+                if (group := group_of(fact)) in counts:
+                    counts[group][note, columns] += 1
     return {
-        name: {
-            "n": int(totals[i, 1]),
-            "n_stated": int(totals[i, 2]),
-            **pooled_rates(counts[:, i], seed),
+        group: {
+            "n": int(of_notes[:, 1].sum()),
+            "n_stated": int(of_notes[:, 2].sum()),
+            **_pooled_rates(of_notes, seed),
         }
-        for i, name in enumerate(names)
-        if totals[i].any()
+        for group, of_notes in counts.items()
+        if of_notes.any()
     }
-
-
-def _counted(score: FactScore) -> Iterable[tuple[Fact, list[int]]]:
-    """Each fact of a note with the numbers of the `COUNTS` that it adds to."""
-    for fact in score.right:
-        yield fact, [0, 1, 2]
-    for fact in score.omitted:
-        yield fact, [1]
-    for fact in score.misplaced:
-        yield fact, [2]
-    for fact in score.hallucinated:
-        yield fact, [2, 3]
-
-
-def pooled_rates(counts: np.ndarray, seed: int) -> dict[str, Estimate | None]:
-    """Rates from `counts` (notes, 4 in the order of `COUNTS`), with percentile intervals.
-
-    Raises: ValueError for another shape or no notes.
-    """
-    if counts.ndim != 2 or counts.shape[1] != len(COUNTS) or not len(counts):
-        raise ValueError(f"expected counts of shape (notes, {len(COUNTS)}), got {counts.shape}")
-    whole = _rates(counts.sum(axis=0)[None])
-    n = len(counts)
-    weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=N_RESAMPLES)
-    resampled = _rates(weights @ counts)  # (resamples, counts) in
-    return {name: _estimate(whole[name][0], resampled[name], n) for name in whole}
 
 
 def ratio(hits: Sequence[float], totals: Sequence[float], seed: int) -> Estimate | None:
     """The sum of `hits` over that of `totals`, one of each a note, with its interval."""
-    pairs = np.column_stack([hits, totals, totals, hits])
-    return pooled_rates(pairs.astype(float), seed)["recall"]
+    counts = np.column_stack([hits, totals, totals, hits]).astype(float)
+    return _pooled_rates(counts, seed)["recall"]
+
+
+def _pooled_rates(counts: np.ndarray, seed: int) -> dict[str, Estimate | None]:
+    """Rates from `counts` (notes, 4), with percentile intervals."""
+    pooled = _rates(counts.sum(axis=0)[None])
+    n = len(counts)
+    weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=N_RESAMPLES)
+    resampled = _rates(weights @ counts)  # (resamples, 4) in
+    return {name: _estimate(pooled[name][0], resampled[name], n) for name in pooled}
 
 
 def _rates(sums: np.ndarray) -> dict[str, np.ndarray]:
     """Rates of each row of `sums` (rows, 4), NaN where nothing is counted."""
-    right, known, stated, invented = sums.astype(float).T
+    right, recorded, stated, hallucinated = sums.T
     with np.errstate(invalid="ignore", divide="ignore"):
-        recall = right / known
+        recall = right / recorded
         return {
             "precision": right / stated,
             "recall": recall,
-            "f1": 2 * right / (known + stated),
+            "f1": 2 * right / (recorded + stated),
             "omission": 1 - recall,
-            "hallucination": invented / stated,
+            "hallucination": hallucinated / stated,
         }
 
 

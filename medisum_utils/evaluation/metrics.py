@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from medisum_utils import runs
-from medisum_utils.encounter import Encounter
 from medisum_utils.evaluation import fact_counts
 from medisum_utils.evaluation.scores import SplitScores, SystemScores
-from medisum_utils.evaluation.systems import Written
-from medisum_utils.facts import dialogue_omissions
-from medisum_utils.scoring.rouge import ROUGE_NAMES, interval
+from medisum_utils.evaluation.systems import WrittenNotes
+from medisum_utils.facts import dialogue_omissions, score_note
+from medisum_utils.facts.statements import read_note
+from medisum_utils.notes.divisions import soap_divisions
+from medisum_utils.scoring import FACT_NAMES
+from medisum_utils.scoring.rouge import interval
 
 SCHEMA_FILE = Path(__file__).with_name("metrics_schema.json")
 SPOKEN_KINDS = ("medicine", "allergy", "denial", "number")
@@ -29,12 +31,12 @@ def split_metrics(
     same: SplitScores | None,
     data_sha256: str,
     seed: int,
-    written: Mapping[str, Written] | None = None,
+    written: Mapping[str, WrittenNotes] | None = None,
 ) -> dict[str, Any]:
     """The entry of one split in `metrics.json`.
 
     `same` is `same_encounters` of the scores; `written` holds the notes of the systems that are
-    models, whose decoding is told.
+    models, whose decoding is reported.
     """
     entry: dict[str, Any] = {
         "n": len(scores.encounters),
@@ -42,92 +44,94 @@ def split_metrics(
         "protocol": scores.protocol,
         "facts_by": "record" if scores.is_exact else "statements",
         "systems": {
-            name: system_metrics(system, scores.encounters[: system.n], seed)
+            name: {
+                **_note_metrics(system, seed),
+                "sections": _section_metrics(scores, system, seed),
+                "kinds": _kind_metrics(scores, system, seed),
+            }
             for name, system in scores.systems.items()
         },
     }
-    for name, result in (written or {}).items():
-        entry["systems"][name]["decoding"] = decoding_metrics(result)
+    for name, notes in (written or {}).items():
+        entry["systems"][name]["decoding"] = {
+            "seconds": round(notes.seconds, 2),
+            "n_tokens": notes.n_tokens,
+            "n_unfinished": notes.n_unfinished,
+            "n_cut_dialogues": notes.n_cut_dialogues,
+        }
     if same is not None:
-        systems = {name: note_metrics(system, seed) for name, system in same.systems.items()}
+        systems = {name: _note_metrics(system, seed) for name, system in same.systems.items()}
         entry["same_encounters"] = {"n": len(same.encounters), "systems": systems}
     return entry
 
 
-def note_metrics(system: SystemScores, seed: int) -> dict[str, Any]:
-    """One system's means over whole notes, with intervals: n, the ROUGEs and facts."""
-    entry: dict[str, Any] = {
-        "n": system.n,
-        **{name: interval(system.rouge[name], seed) for name in ROUGE_NAMES},
-        "facts": None,
-    }
-    if system.facts is not None:
-        entry["facts"] = {name: interval(values, seed) for name, values in system.facts.items()}
+def _means(values: Mapping[str, Sequence[float]], seed: int) -> dict[str, Any]:
+    return {name: interval(per_note, seed) for name, per_note in values.items()}
+
+
+def _note_metrics(system: SystemScores, seed: int) -> dict[str, Any]:
+    """Means over whole notes: n, the ROUGEs and facts."""
+    facts = system.facts
+    entry = {"n": system.n, **_means(system.rouge, seed)}
+    entry["facts"] = None if facts is None else _means(facts, seed)
     if system.stemmed is not None:
-        entry["stemmed"] = {name: interval(system.stemmed[name], seed) for name in ROUGE_NAMES}
+        entry["stemmed"] = _means(system.stemmed, seed)
     return entry
 
 
-def system_metrics(
-    system: SystemScores, encounters: Sequence[Encounter], seed: int
-) -> dict[str, Any]:
-    """`note_metrics`, then by section and by kind of fact."""
-    return {
-        **note_metrics(system, seed),
-        "sections": None if system.sections is None else _section_metrics(system, seed),
-        "kinds": None if system.facts is None else _kind_metrics(system, encounters, seed),
-    }
-
-
-def _section_metrics(system: SystemScores, seed: int) -> dict[str, Any]:
+def _section_metrics(scores: SplitScores, system: SystemScores, seed: int) -> dict | None:
     """ROUGE of each section over the notes whose reference has it, and its facts."""
-    facts = {} if system.exact is None else fact_counts.by_section(system.exact, seed)
+    if system.sections is None:
+        return None
+    counted = {}
+    if scores.is_exact and system.judged is not None:
+        counted = fact_counts.by_section(system.judged, seed)
     entries = {}
     for name, part in system.sections.items():
-        entry = {"n": len(part.places), "n_missing": part.n_missing}
-        entry |= {rouge: interval(part.values[rouge], seed) for rouge in ROUGE_NAMES}
-        if name in facts:
-            entry["facts"] = facts[name]
-        elif system.section_facts.get(name, {}).get("f1"):
-            entry["facts"] = {
-                measure: interval(values, seed)
-                for measure, values in system.section_facts[name].items()
-            }
+        entry = {"n": len(part.places), "n_missing": part.n_missing, **_means(part.values, seed)}
+        if name in counted:
+            entry["facts"] = counted[name]
+        elif not scores.is_exact and (judged := _judged_section(scores, system, name)):
+            facts = {measure: [getattr(note, measure) for note in judged] for measure in FACT_NAMES}
+            entry["facts"] = _means(facts, seed)
         entries[name] = entry
     return entries
 
 
-def _kind_metrics(
-    system: SystemScores, encounters: Sequence[Encounter], seed: int
-) -> dict[str, Any]:
+def _judged_section(scores: SplitScores, system: SystemScores, name: str) -> list:
+    """The facts of one section of real notes, where the reference says something there."""
+    if scores.protocol == "mts":  # the note is the section
+        return [system.judged[place] for place in system.sections[name].places]
+    judged = []
+    for place, text in enumerate(system.texts):
+        wanted = soap_divisions(scores.references[place]).divisions[name]
+        if read_note(wanted):
+            part = soap_divisions(text).divisions[name]
+            judged.append(score_note(wanted, part, scores.encounters[place].dialogue_text))
+    return judged
+
+
+def _kind_metrics(scores: SplitScores, system: SystemScores, seed: int) -> dict | None:
     """By kind: exact rates, or for real notes the share of spoken facts that they leave out."""
-    if system.exact is not None:
-        return fact_counts.by_kind(system.exact, seed)
-    spoken, lost = [], []
-    for encounter, text in zip(encounters, system.texts, strict=True):
-        dialogue = encounter.dialogue_text
-        spoken.append(Counter(fact.kind for fact in dialogue_omissions(dialogue, "")))
-        lost.append(Counter(fact.kind for fact in dialogue_omissions(dialogue, text)))
-    return {
-        kind: {
-            "n": sum(counts[kind] for counts in spoken),
-            "omission": fact_counts.ratio(
-                [counts[kind] for counts in lost], [counts[kind] for counts in spoken], seed
-            ),
-        }
-        for kind in SPOKEN_KINDS
-        if any(counts[kind] for counts in spoken)
-    }
-
-
-def decoding_metrics(written: Written) -> dict[str, float | int]:
-    """What it took a model to write its notes: seconds, tokens, and what was cut short."""
-    return {
-        "seconds": round(written.seconds, 2),
-        "n_tokens": written.n_tokens,
-        "n_unfinished": written.n_unfinished,
-        "n_cut_dialogues": written.n_cut_dialogues,
-    }
+    if system.judged is None:
+        return None
+    if scores.is_exact:
+        return fact_counts.by_kind(system.judged, seed)
+    dialogues = [encounter.dialogue_text for encounter in scores.encounters[: system.n]]
+    spoken, omitted = (
+        [
+            Counter(fact.kind for fact in dialogue_omissions(*pair))
+            for pair in zip(dialogues, texts, strict=True)
+        ]
+        for texts in ([""] * system.n, system.texts)
+    )
+    entries = {}
+    for kind in SPOKEN_KINDS:
+        n_spoken = [counts[kind] for counts in spoken]
+        if n := sum(n_spoken):
+            rate = fact_counts.ratio([counts[kind] for counts in omitted], n_spoken, seed)
+            entries[kind] = {"n": n, "omission": rate}
+    return entries
 
 
 def data_digest(paths: Sequence[str | os.PathLike]) -> str:

@@ -24,15 +24,14 @@ _PIECE = re.compile(r"\s+|[^\W_]+|[\W_]")
 
 def marked(reference: str, note: str) -> tuple[str, str]:
     """Both texts as HTML, with the words marked that only one of them has at that place."""
-    ours, theirs = _PIECE.findall(reference), _PIECE.findall(note)
-    left: list[str] = []
-    right: list[str] = []
-    keys = [[piece.lower() for piece in pieces] for pieces in (ours, theirs)]
+    pieces = [_PIECE.findall(text) for text in (reference, note)]
+    keys = [[piece.lower() for piece in text] for text in pieces]
+    left = right = ""
     for tag, i, i_end, j, j_end in SequenceMatcher(None, *keys, autojunk=False).get_opcodes():
         same = tag == "equal"
-        left.append(_mark("".join(ours[i:i_end]), "{}" if same else LACKING))
-        right.append(_mark("".join(theirs[j:j_end]), "{}" if same else ADDED))
-    return "".join(left), "".join(right)
+        left += _mark("".join(pieces[0][i:i_end]), "{}" if same else LACKING)
+        right += _mark("".join(pieces[1][j:j_end]), "{}" if same else ADDED)
+    return left, right
 
 
 def _mark(text: str, form: str) -> str:
@@ -47,12 +46,13 @@ def altered(note: str) -> str:
     """
     text = re.sub(r"\d", lambda digit: str(int(digit[0]) % 9 + 1), note)
     pattern = rf"\b({'|'.join(SWAPPED)})\b"
-    text = re.sub(pattern, lambda word: _like(word[0], SWAPPED[word[0].lower()]), text, flags=re.I)
+    text = re.sub(pattern, _swapped, text, flags=re.I)
     return re.sub(r"\bno ", "", text, flags=re.I)
 
 
-def _like(word: str, other: str) -> str:
-    return other.capitalize() if word[0].isupper() else other
+def _swapped(match: re.Match) -> str:
+    other = SWAPPED[match[0].lower()]
+    return other.capitalize() if match[0][0].isupper() else other
 
 
 def chosen_notes(scores: SplitScores, system: str, measure: str, n_worst: int) -> dict[str, int]:
@@ -84,15 +84,15 @@ def side_by_side(scores: SplitScores, system: str, place: int) -> str:
 
 def wrong_facts(scores: SplitScores, system: str) -> dict[str, list[tuple[str, str, str]]]:
     """The notes' "omitted" and "hallucinated" facts, each as (id, kind, text)."""
-    result = scores.systems[system]
-    wrong: dict[str, list[tuple[str, str, str]]] = {"omitted": [], "hallucinated": []}
-    notes = result.checked if result.exact is None else result.exact
-    for note, encounter in zip(notes, scores.encounters[: result.n], strict=True):
-        for side, facts in (("omitted", note.omitted), ("hallucinated", note.hallucinated)):
-            wrong[side] += [
-                (encounter.id, getattr(fact, "kind", "statement"), fact.text) for fact in facts
-            ]
-    return wrong
+    judged = scores.systems[system].judged
+    return {
+        side: [
+            (encounter.id, getattr(fact, "kind", "statement"), fact.text)
+            for encounter, note in zip(scores.encounters, judged, strict=False)
+            for fact in getattr(note, side)
+        ]
+        for side in ("omitted", "hallucinated")
+    }
 
 
 def most_common_kinds(facts: Iterable[tuple[str, str, str]], n: int) -> str:
@@ -104,11 +104,8 @@ def most_common_kinds(facts: Iterable[tuple[str, str, str]], n: int) -> str:
 def examples_table(facts: Sequence[tuple[str, str, str]], n: int, seed: int) -> str:
     """Up to `n` facts drawn by `seed`, not chosen, as an HTML table in the order of the split."""
     drawn = np.random.default_rng(seed).permutation(len(facts))[:n]
-    cell = "<td style='text-align:left'>{}</td>"
-    rows = "".join(
-        f"<tr>{''.join(cell.format(html.escape(part)) for part in facts[place])}</tr>"
-        for place in sorted(drawn)
-    )
-    titles = ("encounter", "kind", "text")
-    head = "".join(f"<th style='text-align:left'>{title}</th>" for title in titles)
-    return f"<table><tr>{head}</tr>{rows}</table>"
+    rows = [("th", ("encounter", "kind", "text"))]
+    rows += [("td", facts[place]) for place in sorted(drawn)]
+    cell = "<{0} style='text-align:left'>{1}</{0}>"
+    lines = ["".join(cell.format(tag, html.escape(part)) for part in row) for tag, row in rows]
+    return f"<table>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"

@@ -14,8 +14,8 @@ COUNTS = ("n", "notes")  # a row that holds nothing beside these has nothing to 
 
 def say(*paragraphs: str) -> None:
     """Displays paragraphs of Markdown; empty ones, which do not apply, leave no trace."""
-    if said := "\n\n".join(paragraph for paragraph in paragraphs if paragraph):
-        display(Markdown(said))
+    if any(paragraphs):
+        display(document(*paragraphs))
 
 
 def document(*parts: str | pd.DataFrame) -> Markdown:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 
 from medisum_utils import figures
@@ -65,23 +66,21 @@ def dots(
     gap = SPREAD / max(len(systems), 1)
     for number, system in enumerate(systems):
         offset = gap * (number - (len(systems) - 1) / 2)
-        places, means, below, above = [], [], [], []
-        for row, estimates in enumerate(rows.values()):
-            estimate = estimates.get(system)
-            if estimate is None:
-                continue
-            mean = estimate["mean"]
-            low, high = (
-                mean if estimate[end] is None else estimate[end] for end in ("low", "high")
-            )
-            places.append(row + offset)
-            means.append(mean)
-            below.append(max(mean - low, 0.0))  # a percentile interval may miss the mean by a hair
-            above.append(max(high - mean, 0.0))
+        shown = {
+            row + offset: estimates[system]
+            for row, estimates in enumerate(rows.values())
+            if estimates.get(system) is not None
+        }
+        means, low, high = (
+            np.array([x["mean"] if x[end] is None else x[end] for x in shown.values()])
+            for end in ("mean", "low", "high")
+        )
+        # A percentile interval may miss the mean by a hair.
+        errors = np.maximum([means - low, high - means], 0.0)
         ax.errorbar(
             means,
-            places,
-            xerr=[below, above],
+            list(shown),
+            xerr=errors,
             fmt=figures.marker_of(system),
             color=figures.colour_of(system),
             ms=5,

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from medisum_utils.encounter import Encounter
 from medisum_utils.facts import NoteFacts, score_note
-from medisum_utils.facts.statements import read_note
-from medisum_utils.notes.divisions import soap_divisions
 from medisum_utils.notes.scored_texts import protocol_of, scored_notes, scored_references
 from medisum_utils.scoring import FACT_NAMES, per_note
 from medisum_utils.scoring.report import DivisionScores
@@ -19,36 +17,50 @@ OTHER_SECTION = "other"  # of a header that maps to no SOAP section
 COPY = "copy"  # the system that hands in the dialogue, which has neither sections nor note lines
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SystemScores:
     """One system's scores of the first n encounters of a split, note by note, in 0 to 1.
 
-    `texts` are the notes as they were scored. `exact` is there for generated encounters, `checked`
-    for real ones; `facts` holds the five fact scores of either, `section_facts` those of a real
-    note's sections. `stemmed` is ROUGE with stemming, where the field reports that. What has no
-    meaning for a copied dialogue is None: `facts` and `exact` where a note is read with the grammar
-    of the generator, `sections` where a note is cut at its headers.
+    `texts` are the notes as they were scored. `judged` holds their facts: by the record for
+    generated encounters, by statements for real ones. `stemmed` is ROUGE with stemming, where the
+    field reports that. What has no meaning for a copied dialogue is None: `judged` where a note is
+    read with the grammar of the generator, `sections` where a note is cut at its headers.
     """
 
     texts: list[str]
     rouge: dict[str, list[float]]
-    facts: dict[str, list[float]] | None
+    stemmed: dict[str, list[float]] | None
+    judged: list[FactScore] | list[NoteFacts] | None
     sections: dict[str, DivisionScores] | None
-    section_facts: dict[str, dict[str, list[float]]]
-    exact: list[FactScore] | None = None
-    checked: list[NoteFacts] | None = None
-    stemmed: dict[str, list[float]] | None = None
 
     @property
     def n(self) -> int:
         """How many notes were scored."""
         return len(self.texts)
 
+    @property
+    def facts(self) -> dict[str, list[float]] | None:
+        """The five fact scores by name."""
+        if self.judged is None:
+            return None
+        return {name: [getattr(note, name) for note in self.judged] for name in FACT_NAMES}
+
     def values(self, measure: str) -> list[float] | None:
         """The notes' scores by a ROUGE's or a fact score's name; None where it has no meaning."""
         if measure in self.rouge:
             return self.rouge[measure]
-        return None if self.facts is None else self.facts[measure]
+        return None if self.judged is None else [getattr(note, measure) for note in self.judged]
+
+    def first(self, n: int) -> SystemScores:
+        """The scores of the first n notes, without their sections."""
+        return replace(
+            self,
+            texts=self.texts[:n],
+            rouge={name: values[:n] for name, values in self.rouge.items()},
+            stemmed=self.stemmed and {name: part[:n] for name, part in self.stemmed.items()},
+            judged=self.judged and self.judged[:n],
+            sections=None,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,15 +107,37 @@ def score_split(encounters: Sequence[Encounter], notes: Mapping[str, Sequence[st
     Raises: ValueError for more notes than encounters, or none.
     """
     encounters = list(encounters)
-    references = scored_references(encounters)
+    references, protocol = scored_references(encounters), protocol_of(encounters)
+    split = SplitScores(encounters, references, protocol, facts_known(encounters), {})
     for name, texts in notes.items():
         if not 0 < len(texts) <= len(encounters):
             raise ValueError(
                 f"{name}: expected between 1 and {len(encounters)} notes, got {len(texts)}"
             )
-    notes = {name: scored_notes(encounters, texts) for name, texts in notes.items()}
-    protocol, is_exact = protocol_of(encounters), facts_known(encounters)
-    return _score_texts(encounters, references, notes, protocol, is_exact)
+        scored = scored_notes(encounters, texts)
+        split.systems[name] = _score_system(split, scored, is_note=name != COPY)
+    return split
+
+
+def _score_system(split: SplitScores, texts: list[str], *, is_note: bool) -> SystemScores:
+    encounters, references = split.encounters[: len(texts)], split.references[: len(texts)]
+    is_section = split.protocol == "mts"  # each note is one section, and so is a copied dialogue
+    groups = [each.note[0].soap or OTHER_SECTION for each in encounters] if is_section else None
+    scores = per_note(references, texts, None, split.protocol, groups)
+    judged = None
+    if not split.is_exact:
+        dialogues = [encounter.dialogue_text for encounter in encounters]
+        judged = [score_note(*row) for row in zip(references, texts, dialogues, strict=True)]
+    elif is_note:
+        judged = score_encounters(encounters, texts)
+    sections = {name: part for name, part in scores.divisions.items() if part.places}
+    return SystemScores(
+        texts=texts,
+        rouge=scores.rouge,
+        stemmed=rouge_scores(references, texts, stemmer=True) if is_section else None,
+        judged=judged,
+        sections=sections if is_note or is_section else None,
+    )
 
 
 def same_encounters(scores: SplitScores) -> SplitScores | None:
@@ -111,87 +145,12 @@ def same_encounters(scores: SplitScores) -> SplitScores | None:
     n = min(system.n for system in scores.systems.values())
     if n == len(scores.encounters):
         return None
-    notes = {name: system.texts[:n] for name, system in scores.systems.items()}
-    first = scores.encounters[:n], scores.references[:n]
-    return _score_texts(*first, notes, scores.protocol, scores.is_exact)
-
-
-def _score_texts(
-    encounters: list[Encounter],
-    references: list[str],
-    notes: Mapping[str, Sequence[str]],
-    protocol: str,
-    is_exact: bool,
-) -> SplitScores:
-    systems = {
-        name: _score_system(
-            encounters[: len(texts)],
-            references[: len(texts)],
-            texts,
-            protocol,
-            is_exact=is_exact,
-            is_note=name != COPY,
-        )
-        for name, texts in notes.items()
-    }
-    return SplitScores(encounters, references, protocol, is_exact, systems)
-
-
-def _score_system(
-    encounters: list[Encounter],
-    references: list[str],
-    texts: Sequence[str],
-    protocol: str,
-    *,
-    is_exact: bool,
-    is_note: bool,
-) -> SystemScores:
-    groups = None
-    if protocol == "mts":
-        groups = [encounter.note[0].soap or OTHER_SECTION for encounter in encounters]
-    scores = per_note(references, texts, None, protocol, groups)
-    exact = checked = None
-    dialogues = [encounter.dialogue_text for encounter in encounters]
-    rows = list(zip(references, texts, dialogues, strict=True))
-    if not is_exact:
-        checked = [score_note(*row) for row in rows]
-    elif is_note:
-        exact = score_encounters(encounters, texts)
-    judged = checked if exact is None else exact
-    facts = None
-    if judged is not None:
-        facts = {name: [getattr(note, name) for note in judged] for name in FACT_NAMES}
-    sections = None
-    if is_note or protocol == "mts":  # there a note is one section, and so is a copy
-        sections = {name: part for name, part in scores.divisions.items() if part.places}
-    section_facts: dict[str, dict[str, list[float]]] = {}
-    if checked is not None and sections is not None:
-        section_facts = {
-            name: {measure: [facts[measure][i] for i in part.places] for measure in facts}
-            if protocol == "mts"  # its facts are the note's
-            else _facts_of_section(name, rows)
-            for name, part in sections.items()
-        }
-    return SystemScores(
-        texts=list(texts),
-        rouge=scores.rouge,
-        facts=facts,
-        sections=sections,
-        section_facts=section_facts,
-        exact=exact,
-        checked=checked,
-        stemmed=rouge_scores(references, texts, stemmer=True) if protocol == "mts" else None,
+    return replace(
+        scores,
+        encounters=scores.encounters[:n],
+        references=scores.references[:n],
+        systems={name: system.first(n) for name, system in scores.systems.items()},
     )
-
-
-def _facts_of_section(name: str, rows: Sequence[tuple[str, str, str]]) -> dict[str, list[float]]:
-    """Fact scores of one section over the notes whose reference says something there."""
-    parts = [
-        (soap_divisions(reference).divisions[name], soap_divisions(text).divisions[name], dialogue)
-        for reference, text, dialogue in rows
-    ]
-    notes = [score_note(*part) for part in parts if read_note(part[0])]
-    return {measure: [getattr(note, measure) for note in notes] for measure in FACT_NAMES}
 
 
 def difference(

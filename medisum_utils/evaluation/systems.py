@@ -50,7 +50,7 @@ _PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "tokenizers")
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class WrittenNotes:
     """One system's notes for a split, in the encounters' order.
 
     `seconds` is the decoding time without loading the model, of the run that wrote them; `reused`
@@ -94,8 +94,8 @@ def nearest_notes(
 
     Raises: ValueError without training encounters; see `variety.nearest`.
     """
-    found = variety.nearest(train, encounters)
-    return variety.nearest_notes(train, found), found.cosine.tolist()
+    nearest = variety.nearest(train, encounters)
+    return variety.nearest_notes(train, nearest), nearest.cosine.tolist()
 
 
 class ModelSystem:
@@ -105,16 +105,8 @@ class ModelSystem:
     """
 
     def __init__(
-        self,
-        system: str,
-        base: str,
-        adapter: Path,
-        *,
-        decoding: Decoding,
-        batch_size: int,
+        self, system: str, base: str, adapter: Path, *, decoding: Decoding, batch_size: int
     ) -> None:
-        if system not in MODEL_SYSTEMS:
-            raise ValueError(f"expected one of {MODEL_SYSTEMS}, got {system!r}")
         self.system, self.base = system, base
         self.adapter = require_adapter(adapter)
         self.decoding, self.batch_size = decoding, batch_size
@@ -124,31 +116,21 @@ class ModelSystem:
 
     def load(self) -> PreTrainedModel:
         """The model in the dtype of its device, from the NF4 weights that the adapter saw."""
-        if self._model is None:
-            if self.system == "base":
-                dtype = WRITING_DTYPES[self.device]
-                model = load_base(self.base, device=self.device, dtype=dtype)
-                self._model = model.dequantize(dtype=model.dtype).eval()
-            else:
-                self._model = merged_for_writing(self.base, self.adapter, self.device)
-        return self._model
+        if self.system == "finetuned":
+            return merged_for_writing(self.base, self.adapter, self.device)
+        model = load_base(self.base, device=self.device, dtype=WRITING_DTYPES[self.device])
+        return model.dequantize(dtype=model.dtype).eval()
 
-    def close(self) -> None:
-        """Gives the model's memory back."""
-        self._model = None
-        gc.collect()
-
-    def write(self, encounters: Sequence[Encounter], path: Path) -> Written:
+    def write(self, encounters: Sequence[Encounter], path: Path) -> WrittenNotes:
         """Notes for the encounters, kept in `path`; kept ones are taken if nothing has changed.
 
         The runner's terminal has how many are written, by `runs.live`.
         """
         key = self.key(encounters)
         ids = [encounter.id for encounter in encounters]
-        kept = read_written(path, key, ids)
-        if kept is not None:
+        if (kept := read_written(path, key, ids)) is not None:
             return kept
-        model = self.load()
+        self._model = model = self._model or self.load()
         started = time.perf_counter()
         tell = functools.partial(live.tell, "note", n_total=len(encounters))
         tell(n_done=0)
@@ -161,7 +143,7 @@ class ModelSystem:
             max_prompt_tokens=model.config.max_position_embeddings - self.decoding.max_new_tokens,
             on_batch=lambda n_done: tell(n_done=n_done),
         )
-        written = Written(tuple(notes), time.perf_counter() - started)
+        written = WrittenNotes(tuple(notes), time.perf_counter() - started)
         keep_written(path, key, ids, written)
         return written
 
@@ -183,7 +165,9 @@ class ModelSystem:
         }
 
 
-def keep_written(path: Path, key: Mapping[str, Any], ids: Sequence[str], written: Written) -> None:
+def keep_written(
+    path: Path, key: Mapping[str, Any], ids: Sequence[str], written: WrittenNotes
+) -> None:
     """Writes the notes as JSON Lines and, last, what they depend on beside them (`.json`)."""
     beside = path.with_suffix(".json")
     beside.unlink(missing_ok=True)
@@ -199,24 +183,22 @@ def keep_texts(path: Path, ids: Sequence[str], texts: Sequence[str]) -> None:
     write_json_lines(path, ({"id": each, "text": text} for each, text in pairs))
 
 
-def read_written(path: Path, key: Mapping[str, Any], ids: Sequence[str]) -> Written | None:
+def read_written(path: Path, key: Mapping[str, Any], ids: Sequence[str]) -> WrittenNotes | None:
     """The kept notes if they depend on exactly `key` and are unchanged, else None."""
     beside = path.with_suffix(".json")
     if not (path.is_file() and beside.is_file()):
         return None
     try:
         entry = json.loads(beside.read_text(encoding="utf-8"))
-        unchanged = entry["key"] == json.loads(json.dumps(key))
-        unchanged &= entry["sha256"] == runs.sha256_file(path)
+        is_same = entry["key"] == json.loads(json.dumps(key))
+        is_same &= entry["sha256"] == runs.sha256_file(path)
     except (ValueError, KeyError, TypeError):  # broken off while it was written: write notes anew
         return None
-    if not unchanged:
-        return None
     with path.open(encoding="utf-8") as file:
-        rows = [json.loads(line) for line in file]
+        rows = [json.loads(line) for line in file] if is_same else []
     if [row.pop("id") for row in rows] != list(ids):
         return None
-    return Written(tuple(WrittenNote(**row) for row in rows), entry["seconds"], reused=True)
+    return WrittenNotes(tuple(WrittenNote(**row) for row in rows), entry["seconds"], reused=True)
 
 
 def write_all(
@@ -225,17 +207,18 @@ def write_all(
     folder: str | os.PathLike,
     *,
     n_base: int = 0,
-) -> dict[str, dict[str, Written]]:
+) -> dict[str, dict[str, WrittenNotes]]:
     """The notes of both `MODEL_SYSTEMS`, by split and system, one model in memory at a time.
 
     The base writes the first `n_base` notes of each split, 0 for all.
     """
-    result: dict[str, dict[str, Written]] = {split: {} for split in splits}
+    written: dict[str, dict[str, WrittenNotes]] = {split: {} for split in splits}
     for system in MODEL_SYSTEMS:
         writer = make(system)
         for split, encounters in splits.items():
             n = n_base if system == "base" and n_base else len(encounters)
             path = Path(folder) / f"{split}_{system}.jsonl"
-            result[split][system] = writer.write(encounters[:n], path)
-        writer.close()
-    return result
+            written[split][system] = writer.write(encounters[:n], path)
+        del writer  # its model's memory is needed for the next one
+        gc.collect()
+    return written

@@ -6,7 +6,7 @@ leaves out who wrote fewer; `overview.same_encounters` has the splits of which a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ import pandas as pd
 from medisum_utils.data.splits import normalise
 from medisum_utils.encounter import SECTIONS, Encounter
 from medisum_utils.evaluation.scores import SplitScores, SystemScores, difference
-from medisum_utils.evaluation.systems import Written
+from medisum_utils.evaluation.systems import WrittenNotes
 from medisum_utils.runs.overview import SYSTEM_NAMES, complete_systems
 from medisum_utils.scoring.report import TITLES
 from medisum_utils.scoring.rouge import ROUGE_NAMES, interval
@@ -49,16 +49,14 @@ def with_interval(estimate: Mapping[str, float | None] | None) -> str:
 
 def results_table(splits: Mapping[str, Any]) -> pd.DataFrame:
     """ROUGE, fact F1 and hallucinations of every split and system of `metrics.json`."""
-    rows = {
-        (split, name_of(system)): {
+    return _by_system(
+        splits,
+        lambda scores: {
             "n": scores["n"],
-            **{TITLES[name]: with_interval(scores[name]) for name in ROUGE_NAMES},
+            **_rouge_cells(scores),
             **_fact_cells(scores, ("f1", "hallucination")),
-        }
-        for split, entry in splits.items()
-        for system, scores in complete_systems(entry).items()
-    }
-    return _frame(rows, ["split", "system"])
+        },
+    )
 
 
 def summary_table(splits: Mapping[str, Any]) -> pd.DataFrame:
@@ -71,31 +69,37 @@ def summary_table(splits: Mapping[str, Any]) -> pd.DataFrame:
 
 def facts_table(splits: Mapping[str, Any]) -> pd.DataFrame:
     """All five fact scores of every split and system."""
+    return _by_system(splits, lambda scores: {"n": scores["n"], **_fact_cells(scores, FACT_TITLES)})
+
+
+def stemmed_table(splits: Mapping[str, Any]) -> pd.DataFrame:
+    """ROUGE with stemming, for the splits whose field reports that; empty if there is none."""
+    return _by_system(
+        splits, lambda scores: _rouge_cells(scores["stemmed"]) if "stemmed" in scores else {}
+    )
+
+
+def _by_system(
+    splits: Mapping[str, Any], cells: Callable[[Mapping[str, Any]], dict[str, Any]]
+) -> pd.DataFrame:
+    """One row for each split and system that wrote all its notes, where there are cells."""
     rows = {
-        (split, name_of(system)): {"n": scores["n"], **_fact_cells(scores, FACT_TITLES)}
+        (split, name_of(system)): row
         for split, entry in splits.items()
         for system, scores in complete_systems(entry).items()
+        if (row := cells(scores))
     }
     return _frame(rows, ["split", "system"])
+
+
+def _rouge_cells(scores: Mapping[str, Any]) -> dict[str, str]:
+    return {TITLES[name]: with_interval(scores[name]) for name in ROUGE_NAMES}
 
 
 def _fact_cells(scores: Mapping[str, Any], names: Iterable[str]) -> dict[str, str]:
     """Fact scores by title; a dash where they have no meaning."""
     facts = scores["facts"] or {}
     return {FACT_TITLES[name]: with_interval(facts.get(name)) for name in names}
-
-
-def stemmed_table(splits: Mapping[str, Any]) -> pd.DataFrame:
-    """ROUGE with stemming, for the splits whose field reports that; empty if there is none."""
-    rows = {
-        (split, name_of(system)): {
-            TITLES[name]: with_interval(scores["stemmed"][name]) for name in ROUGE_NAMES
-        }
-        for split, entry in splits.items()
-        for system, scores in complete_systems(entry).items()
-        if "stemmed" in scores
-    }
-    return _frame(rows, ["split", "system"])
 
 
 def section_table(entry: Mapping[str, Any], scores: SplitScores) -> pd.DataFrame:
@@ -105,7 +109,14 @@ def section_table(entry: Mapping[str, Any], scores: SplitScores) -> pd.DataFrame
     no note joins them, else together: only so the rows are of the same encounters.
     """
     systems = {s: x["sections"] for s, x in complete_systems(entry).items() if x["sections"]}
-    apart = all(_same_notes(scores, systems, section) for section in ("assessment", "plan"))
+    places = {  # of the notes over which each section is scored
+        section: {
+            tuple(part.places) if (part := scores.systems[name].sections.get(section)) else ()
+            for name in systems
+        }
+        for section in ("assessment", "plan")
+    }
+    apart = all(len(different) <= 1 for different in places.values())
     left_out = ("assessment_and_plan",) if apart else ("assessment", "plan")
     rows = {
         (section.replace("_", " "), name_of(system)): {
@@ -120,12 +131,6 @@ def section_table(entry: Mapping[str, Any], scores: SplitScores) -> pd.DataFrame
         if section not in left_out and (part := sections.get(section)) is not None
     }
     return _frame(rows, ["section", "system"])
-
-
-def _same_notes(scores: SplitScores, systems: Iterable[str], section: str) -> bool:
-    """Whether a section is scored over the same notes of each system."""
-    parts = [(scores.systems[name].sections or {}).get(section) for name in systems]
-    return len({tuple(part.places) if part else () for part in parts}) <= 1
 
 
 def kind_table(entry: Mapping[str, Any], system: str) -> pd.DataFrame:
@@ -157,12 +162,12 @@ def difference_table(
             for measure in ("rouge1", "rougeLsum", "f1"):
                 gap = difference(result, system, other, measure, seed)
                 row[MEASURES[measure]] = with_interval(gap)
-                row[f"p, {MEASURES[measure]}"] = "–" if gap is None else p_text(gap["p"])
+                row[f"p, {MEASURES[measure]}"] = _p_text(gap)
             rows[split, f"minus {name_of(other)}"] = row
     return _frame(rows, ["split", f"{name_of(system)} ..."])
 
 
-def decoding_table(written: Mapping[str, Mapping[str, Written]]) -> pd.DataFrame:
+def decoding_table(written: Mapping[str, Mapping[str, WrittenNotes]]) -> pd.DataFrame:
     """What decoding took, by split and system."""
     rows = {
         (split, name_of(system)): {
@@ -180,9 +185,11 @@ def decoding_table(written: Mapping[str, Mapping[str, Written]]) -> pd.DataFrame
     return _frame(rows, ["split", "system"])
 
 
-def p_text(p: float) -> str:
+def _p_text(gap: Mapping[str, float | None] | None) -> str:
     """A p value; the smallest that 9,999 permutations can give is 0.0002."""
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+    if gap is None:
+        return "–"
+    return "< 0.001" if gap["p"] < 0.001 else f"{gap['p']:.3f}"
 
 
 def condition_of(encounter: Encounter) -> str:
@@ -229,7 +236,6 @@ def group_table(
 ) -> pd.DataFrame:
     """A measure of every system by group; see `group_values`."""
     by_system = {name: group_values(x, groups, measure) for name, x in scores.complete.items()}
-    most = max(by_system.values(), key=len)
     rows = {
         group: {
             "n": len(values),
@@ -238,7 +244,7 @@ def group_table(
                 for name, parts in by_system.items()
             },
         }
-        for group, values in most.items()
+        for group, values in max(by_system.values(), key=len).items()
     }
     return _frame(rows, [MEASURES[measure]])
 
@@ -251,40 +257,33 @@ def style_table(scores: SplitScores) -> pd.DataFrame:
     """
     rows = {"reference": _style(scores.references, scores.encounters)}
     for system, result in scores.complete.items():
-        measured = {name: result.values(name) for name in ("rouge1", "f1", "hallucination")}
-        rows[name_of(system)] = {
-            **_style(result.texts, scores.encounters),
-            **{
-                MEASURES[name]: "–" if values is None else f"{np.mean(values):.3f}"
-                for name, values in measured.items()
-            },
-        }
+        row = _style(result.texts, scores.encounters)
+        for name in ("rouge1", "f1", "hallucination"):
+            values = result.values(name)
+            row[MEASURES[name]] = "–" if values is None else f"{np.mean(values):.3f}"
+        rows[name_of(system)] = row
     return _frame(rows, ["notes"])
 
 
 def _style(texts: Sequence[str], encounters: Sequence[Encounter]) -> dict[str, Any]:
-    shares = []
+    shares, n_words = [], []
     for text, encounter in zip(texts, encounters, strict=True):
-        spoken = set(_words(encounter.dialogue_text))
-        written = _words(text)
+        spoken, written = set(normalise(encounter.dialogue_text).split()), normalise(text).split()
         shares += [np.mean([word in spoken for word in written])] if written else []
+        n_words.append(len(written))
     return {
-        "words": f"{np.median([len(_words(text)) for text in texts]):.0f}",
+        "words": f"{np.median(n_words):.0f}",
         "lines": f"{np.median([len(text.splitlines()) for text in texts]):.0f}",
         "from the dialogue": f"{np.mean(shares):.2f}" if shares else "–",
         "empty": sum(not text.strip() for text in texts),
     }
 
 
-def _words(text: str) -> list[str]:
-    return normalise(text).split()
-
-
 def _frame(rows: Mapping[Any, Mapping[str, Any]], names: list[str]) -> pd.DataFrame:
+    """The rows as a table whose index has as many levels as `names`."""
     table = pd.DataFrame(list(rows.values()))
-    keys = list(rows)
     if len(names) == 1:
-        table.index = pd.Index(keys, name=names[0])
-    elif keys:
-        table.index = pd.MultiIndex.from_tuples(keys, names=names)
+        table.index = pd.Index(list(rows), name=names[0])
+    elif rows:
+        table.index = pd.MultiIndex.from_tuples(list(rows), names=names)
     return table

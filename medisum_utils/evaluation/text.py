@@ -6,10 +6,13 @@ Scores are fractions, as in the tables beside them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import yaml
 
 from medisum_utils.encounter import Encounter
 from medisum_utils.evaluation.dangers import Danger
@@ -21,40 +24,26 @@ from medisum_utils.evaluation.scores import (
     difference,
     facts_known,
 )
-from medisum_utils.evaluation.systems import Written
+from medisum_utils.evaluation.systems import WrittenNotes
 from medisum_utils.evaluation.tables import group_values, name_of
 from medisum_utils.runs.overview import HALLUCINATED, listed
 
 OURS = "finetuned"
 VERDICTS = {1: "better than", -1: "worse than", 0: "indistinguishable from"}
-HOW_FACTS_ARE_CHECKED = {
-    True: (
-        "The facts of these encounters are known by construction: a note is read with the grammar "
-        "that wrote the references, and a fact is right only if its kind, section and wording "
-        f"agree. *Hallucinated* is {HALLUCINATED['record']}; a line outside that grammar counts as "
-        "one. A copied dialogue cannot be read so, true as it is: hence its dashes."
-    ),
-    False: (
-        "The facts of real notes are not known: reference, note and dialogue are cut into "
-        "statements, and each of the note's is held against the other two. *Hallucinated* is "
-        f"{HALLUCINATED['statements']}."
-    ),
-}
-STEMMED = (
-    "Each note here is one section, scored without its header line. The field's figures for this "
-    "corpus are **with stemming** on the whole text, which adds a point or two; they are to be "
-    "held against this table and no other."
-)
-BESIDE_PUBLISHED = """## Beside published systems
-
-ACI-Bench's authors released what published systems wrote for its first test. Here the same code
-scores those notes and this run's by the published conventions, on the same encounters."""
-DO_PEOPLE_AGREE = """## Do people agree with the fact score?
-
-People counted the facts of automatic summaries of MTS-Dialog (here: half of that study, the one
-that the fact score was developed on). Pearson r with their counts, with intervals from resampling
-dialogues; beside it the scores that know no facts."""
+PHRASES_FILE = Path(__file__).with_name("phrases.yaml")
 MIN_GROUP = 5  # encounters; the mean of fewer is not worth a sentence
+
+
+@cache
+def phrases() -> dict[str, Any]:
+    """The prose of `phrases.yaml`."""
+    return yaml.safe_load(PHRASES_FILE.read_text(encoding="utf-8"))
+
+
+def how_facts_are_checked(*, facts_are_known: bool) -> str:
+    """How facts are judged here, and what "hallucinated" means."""
+    method = "record" if facts_are_known else "statements"
+    return phrases()["facts_by"][method].format(hallucinated=HALLUCINATED[method])
 
 
 def trained(record: Mapping[str, Any], train: Sequence[Encounter]) -> str:
@@ -78,22 +67,22 @@ def fails(split: str, entry: Mapping[str, Any], dangers: Sequence[Danger]) -> st
     kinds = {name: rates for name, rates in entry["systems"][OURS]["kinds"].items() if rates["n"]}
     if not kinds:
         return ""
-    said = "**Where it fails.** "
     if entry["facts_by"] == "record":
         weakest = min(kinds, key=lambda kind: kinds[kind]["f1"]["mean"])
-        said += (
+        weakness = (
             f"The weakest kind of fact on `{split}` is {weakest}: F1 "
             f"{kinds[weakest]['f1']['mean']:.3f} over {kinds[weakest]['n']:,} facts."
         )
         counts = "Notes with an error that could hurt a patient, of those in which it could occur"
     else:
         weakest = max(kinds, key=lambda kind: kinds[kind]["omission"]["mean"])
-        said += (
+        weakness = (
             f"Of what the dialogues of `{split}` say, the notes most often leave out facts of the "
             f"kind {weakest}: {kinds[weakest]['omission']['mean']:.3f} of {kinds[weakest]['n']:,}."
         )
         counts = "Facts that the dialogues say and the notes leave out"
-    return f"{said} {counts}:" if any(danger.n_struck for danger in dangers) else said
+    table_follows = f" {counts}:" if any(danger.n_struck for danger in dangers) else ""
+    return f"**Where it fails.** {weakness}{table_follows}"
 
 
 def answer(split: str, scores: SplitScores, same: SplitScores | None, seed: int) -> str:
@@ -111,7 +100,10 @@ def answer(split: str, scores: SplitScores, same: SplitScores | None, seed: int)
         f"writes {_mean(ours, 'hallucination')} is hallucinated. *Hallucinated* is {what}."
     ]
     if others:
-        sentences.append(_strongest(scores, others))
+        best = max(others, key=lambda name: np.mean(scores.systems[name].values("rouge1")))
+        f1 = "" if scores.systems[best].judged is None else _mean(scores.systems[best], "f1")
+        with_f1 = f1 and f", with fact F1 {f1}"
+        sentences.append(f"The strongest baseline by ROUGE-1 is {name_of(best)}{with_f1}.")
     if same is not None:
         fewer = [name for name in same.systems if name not in scores.complete]
         sentences.append(
@@ -132,14 +124,6 @@ def _compared(scores: SplitScores, others: Sequence[str], seed: int) -> str:
     return listed(parts)
 
 
-def _strongest(scores: SplitScores, others: Sequence[str]) -> str:
-    best = max(others, key=lambda name: np.mean(scores.systems[name].values("rouge1")))
-    said = f"The strongest baseline by ROUGE-1 is {name_of(best)}"
-    if scores.systems[best].facts is None:
-        return f"{said}."
-    return f"{said}, with fact F1 {_mean(scores.systems[best], 'f1')}."
-
-
 def judges_tested(split: str, scores: SplitScores, altered: SystemScores, cosine: float) -> str:
     """What ROUGE and fact F1 say of wrong references, of the copy and of somebody else's note.
 
@@ -147,11 +131,9 @@ def judges_tested(split: str, scores: SplitScores, altered: SystemScores, cosine
     the nearest note.
     """
     copy, nearest = scores.systems[COPY], scores.systems["nearest"]
-    of_copy = (
-        "it cannot be read as a note, so that no fact is counted"
-        if copy.facts is None
-        else f"its fact F1 is {_mean(copy, 'f1')}"
-    )
+    of_copy = "it cannot be read as a note, so that no fact is counted"
+    if copy.judged is not None:
+        of_copy = f"its fact F1 is {_mean(copy, 'f1')}"
     return (
         f"On `{split}` the altered references keep ROUGE-1 **{_mean(altered, 'rouge1')}**, while "
         f"their fact F1 falls to **{_mean(altered, 'f1')}**. The copied dialogue, which holds what "
@@ -169,11 +151,11 @@ def weak_groups(
     ours = scores.systems[OURS]
     thirds = {name: np.mean(part) for name, part in group_values(ours, lengths, "f1").items()}
     by_length = ", ".join(f"{mean:.3f} ({words})" for words, mean in thirds.items())
-    said = f"**`{split}`**: fact F1 from the shortest dialogues to the longest: {by_length}."
+    sentence = f"**`{split}`**: fact F1 from the shortest dialogues to the longest: {by_length}."
     groups = group_values(ours, conditions, "f1")
     large = {name: part for name, part in groups.items() if len(part) >= MIN_GROUP}
     if len(large) < 2:
-        return said
+        return sentence
     means = {name: np.mean(part) for name, part in large.items()}
     ends = [
         f"{end} in {name} ({means[name]:.3f}, {len(large[name])} encounters)"
@@ -182,7 +164,9 @@ def weak_groups(
             ("highest", max(means, key=means.__getitem__)),
         )
     ]
-    return f"{said} Among kinds of visit with {MIN_GROUP} encounters or more it is {listed(ends)}."
+    return (
+        f"{sentence} Among kinds of visit with {MIN_GROUP} encounters or more it is {listed(ends)}."
+    )
 
 
 def wrong_facts(
@@ -206,11 +190,11 @@ def scores_of_hidden_notes(scores: SplitScores, places: Mapping[str, int]) -> st
     )
 
 
-def limits(written: Sequence[Written], max_new_tokens: int, *, facts_are_known: bool) -> str:
+def limits(written: Sequence[WrittenNotes], max_new_tokens: int, *, facts_are_known: bool) -> str:
     """What the figures do not say, as a list; `written` are the fine-tuned model's notes."""
-    n_notes = sum(len(result.notes) for result in written)
-    n_unfinished = sum(result.n_unfinished for result in written)
-    n_cut_dialogues = sum(result.n_cut_dialogues for result in written)
+    n_notes = sum(len(notes.notes) for notes in written)
+    n_unfinished = sum(notes.n_unfinished for notes in written)
+    n_cut_dialogues = sum(notes.n_cut_dialogues for notes in written)
     points = []
     if n_unfinished:
         points.append(
@@ -222,18 +206,9 @@ def limits(written: Sequence[Written], max_new_tokens: int, *, facts_are_known: 
             f"{n_cut_dialogues} of the {n_notes} dialogues were too long for the base and were "
             "read with turns left out in the middle; the server refuses such a dialogue."
         )
-    points.append(
-        "The intervals say how sure the mean is for encounters like these, of one training run "
-        "with one seed; they know nothing of another run, another generator or a real clinic."
-    )
-    points.append(
-        "These encounters are generated, more regular than speech, and references and fact check "
-        "share one grammar: a good score here promises nothing for real notes."
-        if facts_are_known
-        else "References are one clinician's way to write; a good note may differ. The fact score "
-        "is a heuristic that agrees with people only in part."
-    )
-    points.append("No clinician has read these notes. Not for clinical use.")
+    always = phrases()["limits"]
+    method = "record" if facts_are_known else "statements"
+    points += [always["interval"], always[method], always["read"]]
     return "\n".join(f"- {point}" for point in points)
 
 

@@ -109,7 +109,7 @@ def test_of_real_notes_the_spoken_facts_are_counted(visits):
         "number": {"n": 5, "omission": {"mean": 0.0}},
     }
     found = dangers(scores, kinds, "finetuned")
-    assert [danger.share for danger in found] == ["3 of 7", "0 of 5"]
+    assert [(danger.n_struck, danger.n_at_risk) for danger in found] == [(3, 7), (0, 5)]
     assert "allergy" in found[0].error
 
 

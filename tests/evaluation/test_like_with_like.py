@@ -23,6 +23,7 @@ from medisum_utils.evaluation import (
     tables,
     text as sentences,
 )
+from medisum_utils.facts import NoteFacts
 from medisum_utils.runs import overview
 from medisum_utils.scoring.rouge import interval
 from medisum_utils.synthesis.encounters import generate, generate_tests
@@ -237,7 +238,9 @@ def test_a_slice_is_judged_as_its_split_is(visits, train):
     scores = scored(first, train, N_BASE)
     block = evaluation.same_encounters(scores)
     assert (scores.protocol, scores.is_exact) == (block.protocol, block.is_exact) == ("soap", False)
-    assert all(system.exact is None for system in scores.systems.values())
+    assert all(
+        isinstance(note, NoteFacts) for system in scores.systems.values() for note in system.judged
+    )
 
 
 def test_the_index_shows_each_row_s_own_n(entry, project):
@@ -314,7 +317,7 @@ def test_a_copy_that_is_the_strongest_has_no_fact_score_said(visits, train):
 
 
 def test_hallucinated_is_defined_where_it_is_shown(scores, same, entry):
-    method = sentences.HOW_FACTS_ARE_CHECKED[scores.is_exact]
+    method = sentences.how_facts_are_checked(facts_are_known=scores.is_exact)
     meaning = overview.HALLUCINATED[entry["facts_by"]]
     assert f"*Hallucinated* is {meaning}" in method
     assert meaning in sentences.answer("test", scores, same, 17)

@@ -96,8 +96,8 @@ def test_hidden_notes_are_said_by_their_scores_alone(scores):
 
 
 def test_limits_say_what_happened_only():
-    finished = systems.Written((WrittenNote("one", 3, True),), 1.0)
-    unfinished = systems.Written((WrittenNote("two", 4, False),), 1.0)
+    finished = systems.WrittenNotes((WrittenNote("one", 3, True),), 1.0)
+    unfinished = systems.WrittenNotes((WrittenNote("two", 4, False),), 1.0)
     said = sentences.limits([finished], 48, facts_are_known=True)
     assert "without an end" not in said
     assert "left out in the middle" not in said
