@@ -30,7 +30,7 @@ from medisum_utils.modelling.model import (
     base_digest,
     load_base,
     load_tokenizer,
-    merged_for_writing,
+    merge,
     pick_device,
 )
 from medisum_utils.modelling.prompt import PROMPT_FILE, Renderer
@@ -44,7 +44,7 @@ MODEL_SYSTEMS = ("base", "finetuned")
 SYSTEMS = ("copy", "nearest", *MODEL_SYSTEMS)
 
 # What may change a note beside data and weights; a change of any makes old notes stale.
-_CODE = ("adapter.py", "generation.py", "model.py", "prompt.py", "row_attention.py", "stutter.py")
+_CODE = ("adapter.py", "generation.py", "model.py", "prompt.py", "row_attention.py")
 _MODELLING = Path(modelling.__file__).parent
 _PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "tokenizers")
 
@@ -117,7 +117,7 @@ class ModelSystem:
     def load(self) -> PreTrainedModel:
         """The model in the dtype of its device, from the NF4 weights that the adapter saw."""
         if self.system == "finetuned":
-            return merged_for_writing(self.base, self.adapter, self.device)
+            return merge(self.base, self.adapter, self.device)
         model = load_base(self.base, device=self.device, dtype=WRITING_DTYPES[self.device])
         return model.dequantize(dtype=model.dtype).eval()
 

@@ -1,4 +1,4 @@
-"""Base model and adapter: loaded in NF4, attached, merged without loss.
+"""The base model: its digest, loading it in NF4, and merging an adapter into it without loss.
 
 Loading quantises to 4-bit NormalFloat with double quantisation (QLoRA, arXiv:2305.14314,
 section 3). Merging goes through fp32, since adding an adapter to 4-bit weights would round it.
@@ -6,25 +6,22 @@ section 3). Merging goes through fp32, since adding an adapter to 4-bit weights 
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
+from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medisum_utils.modelling.adapter import attach_lora, read_adapter, require_adapter
-from medisum_utils.modelling.digests import base_digest as base_digest
-from medisum_utils.runs import (
-    check_free_disk,
-    check_gpu,
-    check_memory,
-    resolve,
-    shown_path,
-)
+from medisum_utils.runs import check_gpu, sha256_file, shown_path
 from medisum_utils.runs.hub import find_base
 
 if TYPE_CHECKING:
-    import torch
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-DTYPES = ("float32", "bfloat16", "float16")
+_INDEX = "model.safetensors.index.json"  # of weights in several files
+_NAMED = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
 # What a device writes notes in; in fp32 a note does not depend on its batch.
 WRITING_DTYPES = {"cpu": "float32", "cuda": "bfloat16"}
 
@@ -61,25 +58,51 @@ def use_bf16(arithmetic: str, device: str) -> bool:
     return arithmetic == "bf16"
 
 
-def check_resources(
-    device: str,
-    *,
-    memory_gib: float = 0.0,
-    gpu_memory_gib: float = 0.0,
-    disk_gib: float = 0.0,
-    path: str | os.PathLike = ".",
-) -> None:
-    """Makes sure, before any work, that device, memory and disk suffice.
+def base_digest(base: str) -> str:
+    """The SHA-256 over names and contents of a base's configuration, tokenizer and weights.
 
-    Raises: RuntimeError for the GPU, MemoryError, OSError for the disk: each names need and find.
+    A hub model, as it lies in the local cache, and a copy of it in a folder have the same digest.
+    `*.bin` count only where there is no `*.safetensors`: otherwise they are not loaded.
+
+    Raises: FileNotFoundError for weights that are not there, or not all; see also `find_base`.
     """
-    if pick_device(device) == "cuda":
-        check_gpu(gpu_memory_gib)
-    check_memory(memory_gib)
-    check_free_disk(resolve(path), disk_gib)
+    found = Path(find_base(base))
+    folder = found if found.is_dir() else _snapshot(base)
+    weights = list(folder.glob("*.safetensors")) or list(folder.glob("*.bin"))
+    present = {path.name for path in weights if path.is_file()}
+    needed: set[str] = set()
+    if (folder / _INDEX).is_file() and "model.safetensors" not in present:
+        index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
+        needed = set(index["weight_map"].values())
+    if not present or needed - present:
+        raise FileNotFoundError(
+            f"the weights of {shown_path(base)} are not all there: expected "
+            f"{', '.join(sorted(needed - present)) or '*.safetensors or *.bin'}; restore the "
+            "folder, or let notebook 03_qlora_train load the model from the hub once"
+        )
+    files = sorted(path for path in (*weights, *(folder / n for n in _NAMED)) if path.is_file())
+    lines = ""
+    for path in files:
+        stat = path.stat()
+        digest = _file_digest(path, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+        lines += f"{digest}  {path.name}\n"
+    return hashlib.sha256(lines.encode()).hexdigest()
 
 
-def weights_gib(config: PreTrainedConfig, *, dtype: str = "bfloat16") -> float:
+def _snapshot(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    patterns = [*_NAMED, _INDEX, "*.safetensors", "*.bin"]
+    return Path(snapshot_download(name, local_files_only=True, allow_patterns=patterns))
+
+
+@lru_cache(maxsize=256)
+def _file_digest(path: Path, size: int, mtime_ns: int, ctime_ns: int) -> str:
+    """Cached, since a base may have 16 GB; a file of another size or time is read again."""
+    return sha256_file(path)
+
+
+def weights_gib(config: PreTrainedConfig, dtype: str) -> float:
     """The size of a model's weights with NF4 linear layers and the rest in `dtype`, in GiB.
 
     It is the floor of what loading needs: activations, gradients and the adapter come on top.
@@ -95,7 +118,9 @@ def weights_gib(config: PreTrainedConfig, *, dtype: str = "bfloat16") -> float:
     linear = [m for m in model.modules() if isinstance(m, torch.nn.Linear) and m is not head]
     n_quantised = sum(module.weight.numel() for module in linear)
     n_rest = sum(weight.numel() for weight in model.parameters()) - n_quantised
-    bits = n_quantised * (4 + 8 / 64 + 32 / (64 * 256)) + n_rest * _dtype(dtype).itemsize * 8
+    bits = (
+        n_quantised * (4 + 8 / 64 + 32 / (64 * 256)) + n_rest * getattr(torch, dtype).itemsize * 8
+    )
     return bits / 8 / 2**30
 
 
@@ -114,24 +139,19 @@ def load_tokenizer(name_or_path: str) -> PreTrainedTokenizerBase:
 
 
 def load_base(
-    name_or_path: str,
-    *,
-    device: str = "cpu",
-    quantize: bool = True,
-    dtype: str | torch.dtype = "float32",
+    name_or_path: str, *, device: str = "cpu", quantize: bool = True, dtype: str = "float32"
 ) -> PreTrainedModel:
     """A base model on `device`, its linear layers in NF4 with double quantisation.
 
     `dtype` is that of what stays unquantised (embeddings, norms, head) and of the arithmetic.
-    On a CPU every 4-bit layer is kept off the path that loses gradients, see
-    `keep_differentiable_on_cpu`.
 
-    Raises: ValueError for an unknown dtype; see also `find_base`.
+    Raises: ValueError for a base without linear layers to quantise; see also `find_base`.
+    Source: bitsandbytes 0.50.2, nn/modules.py, `Linear4bit.forward`.
     """
     import torch
+    from bitsandbytes.nn import Linear4bit
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig, GenerationConfig
 
-    dtype = _dtype(dtype)
     nf4 = BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
@@ -146,50 +166,32 @@ def load_base(
     )
     # A base may bring a repetition penalty or the like; what a run decodes with is its own record.
     model.generation_config = GenerationConfig()
-    if quantize and keep_differentiable_on_cpu(model) == 0:
+    layers = [module for module in model.modules() if isinstance(module, Linear4bit)]
+    if quantize and not layers:
         raise ValueError(
             f"expected linear layers in NF4, got none in {shown_path(name_or_path)}; "
             "is it a language model with torch.nn.Linear layers?"
         )
+    for layer in layers:
+        # At the first forward in `eval()` on a CPU with AVX512-BF16, bitsandbytes would repack the
+        # weights for a kernel without autograd, and all later gradients would be wrong.
+        layer.support_avx512bf16_for_cpu = False
     return model
 
 
-def keep_differentiable_on_cpu(model: torch.nn.Module) -> int:
-    """Switches off bitsandbytes' repacking on AVX512-BF16 CPUs; returns how many layers are 4-bit.
+def merge(base: str, adapter_dir: str | os.PathLike, device: str = "cpu") -> PreTrainedModel:
+    """Base and adapter as one plain model: W + (alpha / r) B A, which is scored and served.
 
-    At the first forward in `eval()` bitsandbytes 0.50 repacks 4-bit weights for a kernel without
-    autograd, and every later training step would silently get wrong gradients. No effect on GPUs.
-
-    Raises: ValueError if a layer was repacked before.
-    Source: bitsandbytes 0.50.2, nn/modules.py, `Linear4bit.forward`.
-    """
-    from bitsandbytes.nn import Linear4bit
-
-    layers = [module for module in model.modules() if isinstance(module, Linear4bit)]
-    for layer in layers:
-        if getattr(layer.weight.quant_state, "packing_format_for_cpu", False):
-            raise ValueError("expected 4-bit weights before any forward, got repacked ones")
-        layer.support_avx512bf16_for_cpu = False
-    return len(layers)
-
-
-def merge(
-    base: str,
-    adapter_dir: str | os.PathLike,
-    *,
-    dtype: str | torch.dtype = "float32",
-) -> PreTrainedModel:
-    """Base and adapter as one plain model: W + (alpha / r) B A, computed in fp32 on the CPU.
-
-    W are the NF4 weights that the adapter was trained on, dequantised. `dtype` is the result's;
-    float32 adds no rounding.
+    W are the NF4 weights that the adapter was trained on, dequantised. The sum is computed in fp32
+    on the CPU: the fp32 weights of an 8B model do not fit beside each other on its GPU. The model
+    comes in its device's `WRITING_DTYPES`; float32 adds no rounding.
 
     Raises: ValueError for a base with NaN; see also `find_base` and `attach_lora`.
     """
     import torch
 
     read_adapter(require_adapter(adapter_dir))  # before minutes of loading
-    model = load_base(base, device="cpu", dtype=torch.float32).dequantize(dtype=torch.float32)
+    model = load_base(base).dequantize(dtype=torch.float32)
     odd = [name for name, weight in model.named_parameters() if not weight.isfinite().all()]
     if odd:  # peft's own check, of the sum, would blame the adapter
         raise ValueError(
@@ -198,23 +200,4 @@ def merge(
         )
     merged = attach_lora(model, adapter_dir).merge_and_unload(safe_merge=True)
     merged.requires_grad_(False)
-    return merged.to(_dtype(dtype)).eval()
-
-
-def merged_for_writing(base: str, adapter_dir: str | os.PathLike, device: str) -> PreTrainedModel:
-    """The merge on `device`, in its `WRITING_DTYPES`: what is scored and what is served.
-
-    It is made on the CPU: the fp32 weights of an 8B model do not fit beside each other on its GPU.
-
-    Raises: as `merge`.
-    """
-    return merge(base, adapter_dir, dtype=WRITING_DTYPES[device]).to(device)
-
-
-def _dtype(dtype: str | torch.dtype) -> torch.dtype:
-    import torch
-
-    name = str(dtype).removeprefix("torch.")
-    if name not in DTYPES:
-        raise ValueError(f"expected a dtype of {DTYPES}, got {name!r}")
-    return getattr(torch, name)
+    return merged.to(getattr(torch, WRITING_DTYPES[device])).to(device).eval()

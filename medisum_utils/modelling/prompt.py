@@ -6,6 +6,7 @@ dialogue that spells `<|eot_id|>` stays a dialogue, in training and in serving.
 
 from __future__ import annotations
 
+import bisect
 import hashlib
 import json
 import os
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medisum_utils.encounter import Encounter
+from medisum_utils.runs import write_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -31,11 +33,12 @@ PROMPT_FILE = "prompt.json"
 
 @dataclass(frozen=True, slots=True)
 class RenderedExample:
-    """One encounter as tokens; `completion_mask` is 1 where a token is supervised.
+    """One encounter as tokens: the prompt, then the completion, which alone is supervised.
 
-    `input_ids` and `completion_mask` have n_prompt_tokens + n_completion_tokens entries; the
-    completion is the note and the end-of-turn token. `n_cut_turns` turns of the dialogue were left
-    out to make it fit.
+    `completion_mask` is 0 for each token of the prompt and 1 for each of the note and its end of
+    turn. `n_cut_turns` turns of the dialogue were left out to make it fit.
+
+    Raises: ValueError for any other mask.
     """
 
     id: str
@@ -44,33 +47,31 @@ class RenderedExample:
     n_cut_turns: int = 0
 
     def __post_init__(self) -> None:
-        if len(self.input_ids) != len(self.completion_mask):
+        n_supervised = self.n_completion_tokens
+        expected = (0,) * self.n_prompt_tokens + (1,) * n_supervised
+        if n_supervised < 1 or self.completion_mask != expected:
             raise ValueError(
-                f"{self.id}: expected one mask entry per token, got {len(self.input_ids)} tokens "
-                f"and {len(self.completion_mask)} entries"
+                f"{self.id}: expected a mask of zeros, then ones, for {len(self.input_ids)} "
+                f"tokens, got {len(self.completion_mask)} entries, {n_supervised} of them not 0"
             )
-        prompt = len(self.completion_mask) - sum(self.completion_mask)
-        if any(self.completion_mask[:prompt]) or not all(self.completion_mask[prompt:]):
-            raise ValueError(f"{self.id}: expected a mask of zeros, then ones")
-        if prompt == len(self.input_ids):
-            raise ValueError(f"{self.id}: no token is supervised; expected a note after the prompt")
 
     @property
     def n_completion_tokens(self) -> int:
-        """The supervised tokens: the note and the end-of-turn token."""
+        """How many tokens are supervised: the note and its end of turn."""
         return sum(self.completion_mask)
 
     @property
     def n_prompt_tokens(self) -> int:
-        """The tokens before the note, which are read and not learnt."""
+        """How many tokens stand before the note, to be read and not learnt."""
         return len(self.input_ids) - self.n_completion_tokens
 
 
 class Renderer:
     """Renders system (instruction), user (dialogue) and assistant (note) in the Llama-3 template.
 
-    `base_model` is the name or path of the base whose tokenizer it is; it is saved with the prompt,
-    so that a run says it once.
+    `base_model` is the name or path of the base whose tokenizer it is; it is saved with the prompt.
+    `stop_ids` end a note, the end of turn first. `pad_id` pads a batch and is always masked;
+    Llama-3 has no padding token of its own.
 
     Raises: ValueError for a tokenizer without the Llama-3 control tokens, or an empty instruction.
     Source: `ChatFormat` in meta-llama/llama-models, models/llama3/chat_format.py.
@@ -92,32 +93,27 @@ class Renderer:
         self.instruction, self.base_model = instruction, base_model
         self.control_ids: dict[str, int] = {token: added[token] for token in CONTROL_TOKENS}
         special = {id_ for id_, token in tokenizer.added_tokens_decoder.items() if token.special}
-        self._special = frozenset(special | set(self.control_ids.values()))
-        # An own copy: the switch below is state of the backend, and the caller's must not change.
+        self._special = special | set(self.control_ids.values())
+        # A copy, since the switch below would otherwise change the caller's tokenizer.
         self._backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
         self._backend.encode_special_tokens = True
         self._backend.no_padding()
         self._backend.no_truncation()
         self.tokenizer_sha256 = hashlib.sha256(self._backend.to_str().encode()).hexdigest()
-        self._line_break = self.encode("\n\n")
-        self._head = [
-            self.control_ids[BEGIN],
-            *self._header("system"),
-            *self.encode(instruction),
-            self.control_ids[TURN_END],
-            *self._header("user"),
-        ]
-        self._tail = [self.control_ids[TURN_END], *self._header("assistant")]
+        self._set_template()
 
-    @property
-    def stop_ids(self) -> tuple[int, int]:
-        """The tokens that end a note: end of turn, end of text."""
-        return self.control_ids[TURN_END], self.control_ids[END]
+    def _set_template(self) -> None:
+        """What stands around a dialogue and its note; nothing else here depends on the template."""
+        begin, end, header_start, header_end, turn_end = self.control_ids.values()
 
-    @property
-    def pad_id(self) -> int:
-        """The padding token of a batch; always masked. Llama-3 has none of its own."""
-        return self.control_ids[END]
+        def header(role: str) -> list[int]:
+            return [header_start, *self.encode(role), header_end, *self.encode("\n\n")]
+
+        system = [*header("system"), *self.encode(self.instruction), turn_end]
+        self._before_dialogue = [begin, *system, *header("user")]
+        self._before_note = [turn_end, *header("assistant")]
+        self._after_note = [turn_end]
+        self.stop_ids, self.pad_id = (turn_end, end), end
 
     def encode(self, text: str) -> list[int]:
         """Plain text as token ids: a control token spelt in it becomes ordinary pieces.
@@ -139,7 +135,7 @@ class Renderer:
         """
         if not dialogue_text.strip():
             raise ValueError("expected a dialogue with text in it, got an empty one")
-        return [*self._head, *self.encode(dialogue_text), *self._tail]
+        return [*self._before_dialogue, *self.encode(dialogue_text), *self._before_note]
 
     def completion_ids(self, note_text: str) -> list[int]:
         """The tokens of a note and its end of turn.
@@ -148,37 +144,47 @@ class Renderer:
         """
         if not note_text.strip():
             raise ValueError("expected a note with text in it, got an empty one")
-        return [*self.encode(note_text), self.control_ids[TURN_END]]
+        return [*self.encode(note_text), *self._after_note]
 
-    def example(self, encounter: Encounter) -> RenderedExample:
-        """A whole encounter, uncut.
+    def example(
+        self, encounter: Encounter, dialogue_text: str | None = None, n_cut_turns: int = 0
+    ) -> RenderedExample:
+        """An encounter, whole, or with `dialogue_text`, which lacks `n_cut_turns` of its turns.
 
-        Raises: ValueError for an empty dialogue or note.
+        Raises: ValueError that names the encounter for an empty dialogue or note.
         """
-        return self._join(encounter, encounter.dialogue_text, 0)
+        if dialogue_text is None:
+            dialogue_text = encounter.dialogue_text
+        try:
+            prompt = self.prompt_ids(dialogue_text)
+            completion = self.completion_ids(encounter.note_text)
+        except ValueError as error:
+            raise ValueError(f"{encounter.id}: {error}") from None
+        mask = (0,) * len(prompt) + (1,) * len(completion)
+        return RenderedExample(encounter.id, (*prompt, *completion), mask, n_cut_turns)
 
     def fit(self, text: str, max_prompt_tokens: int, policy: str = "cut_middle") -> tuple[str, int]:
         """Leaves out as few turns (lines) as make the prompt fit; returns the text and how many.
 
         "cut_middle" keeps beginning and end of a dialogue, "cut_earliest" the end.
 
-        Raises: ValueError for an unknown policy, or if not even one turn fits.
+        Raises: ValueError if not even one turn fits.
         """
-        if policy not in TOO_LONG_POLICIES[1:]:
-            raise ValueError(f"expected one of {TOO_LONG_POLICIES[1:]}, got {policy!r}")
         if len(self.prompt_ids(text)) <= max_prompt_tokens:
             return text, 0
         lines = text.split("\n")
-        fewest, most = 0, len(lines) - 1  # turns kept; the search keeps what fits in `fewest`
-        while fewest < most:
-            kept = (fewest + most + 1) // 2
-            if len(self.prompt_ids(_keep(lines, kept, policy))) <= max_prompt_tokens:
-                fewest = kept
-            else:
-                most = kept - 1
-        if fewest == 0:
+
+        def cut(n_kept: int) -> str:
+            n_first = (n_kept + 1) // 2 if policy == "cut_middle" else 0
+            return "\n".join([*lines[:n_first], CUT_MARK, *lines[len(lines) - n_kept + n_first :]])
+
+        def is_too_long(n_kept: int) -> bool:
+            return len(self.prompt_ids(cut(n_kept))) > max_prompt_tokens
+
+        n_kept = bisect.bisect_left(range(1, len(lines)), True, key=is_too_long)
+        if n_kept == 0:
             raise ValueError(f"no turn of the dialogue fits into {max_prompt_tokens} prompt tokens")
-        return _keep(lines, fewest, policy), len(lines) - fewest
+        return cut(n_kept), len(lines) - n_kept
 
     def fitted_example(
         self, encounter: Encounter, max_tokens: int, policy: str
@@ -196,10 +202,9 @@ class Renderer:
             return "longer than the limit"
         room = max_tokens - whole.n_completion_tokens
         try:
-            text, n_cut = self.fit(encounter.dialogue_text, room, policy)
+            return self.example(encounter, *self.fit(encounter.dialogue_text, room, policy))
         except ValueError:
             return "note leaves no room for a turn"
-        return self._join(encounter, text, n_cut)
 
     def decode_note(self, ids: Sequence[int]) -> str:
         """The text of generated tokens up to the first stop token."""
@@ -208,8 +213,6 @@ class Renderer:
 
     def save(self, folder: str | os.PathLike) -> Path:
         """Writes `prompt.json` into `folder`, beside the adapter trained with it."""
-        path = Path(folder) / PROMPT_FILE
-        path.parent.mkdir(parents=True, exist_ok=True)
         content = {
             "template": "llama-3",
             "base_model": self.base_model,
@@ -217,9 +220,7 @@ class Renderer:
             "instruction": self.instruction,
             "control_ids": self.control_ids,
         }
-        partial = path.with_name(path.name + ".partial")
-        partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
-        return partial.replace(path)
+        return write_json(Path(folder) / PROMPT_FILE, content)
 
     @classmethod
     def load(cls, folder: str | os.PathLike, tokenizer: PreTrainedTokenizerBase) -> Renderer:
@@ -240,19 +241,6 @@ class Renderer:
                 "again from 02_format"
             )
         return renderer
-
-    def _header(self, role: str) -> list[int]:
-        start, end = self.control_ids[HEADER_START], self.control_ids[HEADER_END]
-        return [start, *self.encode(role), end, *self._line_break]
-
-    def _join(self, encounter: Encounter, dialogue_text: str, n_cut_turns: int) -> RenderedExample:
-        try:
-            prompt = self.prompt_ids(dialogue_text)
-            completion = self.completion_ids(encounter.note_text)
-        except ValueError as error:
-            raise ValueError(f"{encounter.id}: {error}") from None
-        mask = (0,) * len(prompt) + (1,) * len(completion)
-        return RenderedExample(encounter.id, (*prompt, *completion), mask, n_cut_turns)
 
 
 def read_prompt(folder: str | os.PathLike) -> dict[str, Any]:
@@ -275,8 +263,3 @@ def read_prompt(folder: str | os.PathLike) -> dict[str, Any]:
             f"{path.parent.name}/{PROMPT_FILE}: expected a JSON object with "
             f"{', '.join(fields)}; {type(error).__name__}"
         ) from None
-
-
-def _keep(lines: Sequence[str], n_kept: int, policy: str) -> str:
-    n_first = (n_kept + 1) // 2 if policy == "cut_middle" else 0
-    return "\n".join([*lines[:n_first], CUT_MARK, *lines[len(lines) - (n_kept - n_first) :]])

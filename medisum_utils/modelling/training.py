@@ -5,7 +5,6 @@ The LoRA configuration and the trainer call stand in notebook 03; for resuming s
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import time
@@ -15,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import TrainerCallback
 
-from medisum_utils.modelling.model import check_resources
 from medisum_utils.modelling.prompt import RenderedExample
-from medisum_utils.runs import live
+from medisum_utils.runs import check_free_disk, check_gpu, check_memory, live
+from medisum_utils.runs.files import write_json_lines
 
 if TYPE_CHECKING:
     import torch
@@ -39,13 +38,15 @@ def to_dataset(examples: Sequence[RenderedExample]) -> Dataset:
     """
     from datasets import Dataset
 
-    rows = [{"input_ids": list(e.input_ids), "labels": _labels(e)} for e in examples]
+    rows = [
+        {
+            "input_ids": list(example.input_ids),
+            "labels": [IGNORED] * example.n_prompt_tokens
+            + list(example.input_ids[example.n_prompt_tokens :]),
+        }
+        for example in examples
+    ]
     return Dataset.from_list(rows)
-
-
-def _labels(example: RenderedExample) -> list[int]:
-    pairs = zip(example.input_ids, example.completion_mask, strict=True)
-    return [token if supervised else IGNORED for token, supervised in pairs]
 
 
 def default_sft_config(output_dir: str | os.PathLike, device: str, **choices: Any) -> SFTConfig:
@@ -81,12 +82,12 @@ def padding_for(bf16: bool, device: str) -> int | None:
     return BF16_PADDING if bf16 and device == "cpu" else None
 
 
-def score_labels_alone(device: str) -> None:
+def compute_loss_on_labels_only(device: str) -> None:
     """Lets TRL's loss on a CPU project the supervised positions only, as it does on a GPU.
 
-    trl 1.16 scores every position where there is no Triton, for the sake of accelerators that
-    compile anew for each shape. On a CPU that only costs time, a fifth of a step here, where three
-    in four positions are prompt. The loss is the same.
+    Without Triton, trl 1.16 projects every position, for accelerators that compile anew for each
+    shape. On a CPU that takes a fifth of a step, where three in four positions are prompt. The loss
+    is the same.
 
     Raises: AttributeError where TRL has changed, so that nobody trains on a patch without effect.
     Source: trl 1.16, trainer/utils.py, `add_fused_lm_head`, its variable `compact`.
@@ -108,19 +109,24 @@ def check_supervision(
     Raises: ValueError that says what vanished or was added.
     """
     counted = {}
-    for split, examples, held in (
+    for split, examples, dataset in (
         ("train", train, trainer.train_dataset),
-        ("valid", valid, trainer.eval_dataset),
+        ("valid", valid, trainer.eval_dataset or ()),
     ):
         expected = {
             "n_examples": len(examples),
             "n_tokens": sum(len(example.input_ids) for example in examples),
             "n_label_tokens": sum(example.n_completion_tokens for example in examples),
         }
-        got = _count(held)
-        if got != expected:
-            raise ValueError(f"{split}: expected {expected}, but the trainer holds {got}")
-        counted[split] = got
+        counted[split] = {
+            "n_examples": len(dataset),
+            "n_tokens": sum(len(row["input_ids"]) for row in dataset),
+            "n_label_tokens": sum(label != IGNORED for row in dataset for label in row["labels"]),
+        }
+        if counted[split] != expected:
+            raise ValueError(
+                f"{split}: expected {expected}, but the trainer holds {counted[split]}"
+            )
     return counted
 
 
@@ -134,34 +140,26 @@ def check_batch(
     Raises: ValueError where the row is none of the examples, where another number of tokens bears
     a label than the note has, or where the last of them is not `end_of_turn`.
     """
-    ids, supervised = batch["input_ids"][0].tolist(), batch["labels"][0] != IGNORED
-    same = [
-        example for example in examples if list(example.input_ids) == ids[: len(example.input_ids)]
-    ]
-    if len(same) != 1:
-        raise ValueError(f"expected the batch's first row to be 1 of the examples, got {len(same)}")
-    n_tokens, n_labels = len(same[0].input_ids), int(supervised.sum())
-    if n_labels != same[0].n_completion_tokens:
+    ids = batch["input_ids"][0].tolist()
+    matching = [e for e in examples if list(e.input_ids) == ids[: len(e.input_ids)]]
+    if len(matching) != 1:
         raise ValueError(
-            f"expected {same[0].n_completion_tokens} tokens with a label, got {n_labels}"
+            f"expected the batch's first row to be 1 of the examples, got {len(matching)}"
         )
-    last = ids[int(supervised.nonzero()[-1])]
+    (example,) = matching
+    supervised = (batch["labels"][0] != IGNORED).nonzero().flatten().tolist()
+    n_labels = len(supervised)
+    if n_labels != example.n_completion_tokens:
+        raise ValueError(
+            f"expected {example.n_completion_tokens} tokens with a label, got {n_labels}"
+        )
+    last = ids[supervised[-1]]
     if last != end_of_turn:
         raise ValueError(f"expected the end of turn, {end_of_turn}, as the last label, got {last}")
     return (
-        f"One validation example has {n_tokens:,} tokens; {n_labels:,} bear a label, from position "
-        f"{int(supervised.nonzero()[0]):,} on."
+        f"One validation example has {len(example.input_ids):,} tokens; {n_labels:,} bear a label, "
+        f"from position {supervised[0]:,} on."
     )
-
-
-def _count(dataset: Dataset | None) -> dict[str, int]:
-    rows = [] if dataset is None else dataset
-    packed = dataset is not None and "seq_lengths" in dataset.column_names
-    return {
-        "n_examples": sum(len(row["seq_lengths"]) for row in rows) if packed else len(rows),
-        "n_tokens": sum(len(row["input_ids"]) for row in rows),
-        "n_label_tokens": sum(label != IGNORED for row in rows for label in row["labels"]),
-    }
 
 
 def count_weights(model: torch.nn.Module) -> int:
@@ -175,18 +173,15 @@ def count_weights(model: torch.nn.Module) -> int:
 def check_machine(weights_gib: float, device: str, path: str | os.PathLike) -> None:
     """Makes sure, before an hour is spent, that the machine can hold the base and what trains it.
 
-    The floor is the weights of the base; activations, gradients, the adapter and the libraries
+    The weights of the base are the least; activations, gradients, the adapter and the libraries
     come on top. `path` is the folder of the adapter.
 
-    Raises: see `model.check_resources`.
+    Raises: RuntimeError for the GPU, MemoryError, OSError for the disk: each names need and find.
     """
-    check_resources(
-        device,
-        memory_gib=2.0 + (0.0 if device == "cuda" else 4 * weights_gib),
-        gpu_memory_gib=1.0 + 1.5 * weights_gib,
-        disk_gib=1.0,
-        path=path,
-    )
+    if device == "cuda":
+        check_gpu(1.0 + 1.5 * weights_gib)
+    check_memory(2.0 + (0.0 if device == "cuda" else 4 * weights_gib))
+    check_free_disk(path, 1.0)
 
 
 def cast_trainable_to_fp32(model: torch.nn.Module) -> int:
@@ -194,16 +189,10 @@ def cast_trainable_to_fp32(model: torch.nn.Module) -> int:
 
     TRL makes them bf16, and resuming brings them back as fp32: the two runs would differ. Call it
     after building the trainer, before `train`.
-
-    Raises: ValueError for a model without trainable weights.
     """
-    import torch
-
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    if not trainable:
-        raise ValueError("expected a model with trainable weights, got none; is LoRA attached?")
     for parameter in trainable:
-        parameter.data = parameter.data.to(torch.float32)
+        parameter.data = parameter.data.float()
     return sum(parameter.numel() for parameter in trainable)
 
 
@@ -251,16 +240,15 @@ class StopOnNonFinite(TrainerCallback):
 
 
 class LossLog(TrainerCallback):
-    """Keeps the training history as JSON Lines, whole after every entry, and says the validation.
+    """Keeps the history of training as JSON Lines and prints each validation loss.
 
-    The runner's terminal has each step and its loss, by `runs.live`.
-    A resumed run carries the history of the checkpoint on: no line is doubled or lost. What is
-    measured before training is no part of it.
+    The runner's terminal has each step and its loss, by `runs.live`. A resumed run carries the
+    history of its checkpoint on: no line is doubled or lost. What is measured before training is no
+    part of it.
     """
 
-    def __init__(self, path: str | os.PathLike, say: bool = True) -> None:
+    def __init__(self, path: str | os.PathLike) -> None:
         self.path = Path(path)
-        self.say = say
 
     def on_train_begin(self, args, state, control, **_) -> None:
         """Starts the clock of the time left, from the first step of this session."""
@@ -270,25 +258,15 @@ class LossLog(TrainerCallback):
         """Writes the history so far."""
         if not state.max_steps:
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.path.with_name(self.path.name + ".partial")
-        lines = (json.dumps(entry) + "\n" for entry in state.log_history)
-        partial.write_text("".join(lines), encoding="utf-8")
-        partial.replace(self.path)
-        loss = (logs or {}).get("loss")
-        live.tell("step", n_done=state.global_step, n_total=state.max_steps, loss=loss)
-        if self.say and "eval_loss" in (logs or {}):
+        logs = logs or {}
+        write_json_lines(self.path, state.log_history)
+        live.tell("step", n_done=state.global_step, n_total=state.max_steps, loss=logs.get("loss"))
+        if "eval_loss" in logs:
             print(
                 f"step {state.global_step} of {state.max_steps}: "
                 f"validation loss {logs['eval_loss']:.4f}",
                 flush=True,
             )
-
-
-def read_log(path: str | os.PathLike) -> list[dict[str, float]]:
-    """The entries that `LossLog` wrote; those with `eval_loss` are validations."""
-    text = Path(path).read_text(encoding="utf-8")
-    return [json.loads(line) for line in text.splitlines()]
 
 
 class StepClock(TrainerCallback):

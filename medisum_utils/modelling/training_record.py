@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medisum_utils.modelling.adapter import ADAPTER_FILES, require_adapter
-from medisum_utils.modelling.digests import base_digest
+from medisum_utils.modelling.model import base_digest
 from medisum_utils.modelling.prompt import PROMPT_FILE
 from medisum_utils.runs import require, resolve, sha256_file, shown_path, versions, write_json
 

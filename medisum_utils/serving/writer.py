@@ -19,7 +19,7 @@ from medisum_utils.modelling.generation import WrittenNote, generate_notes
 from medisum_utils.modelling.model import (
     base_digest,
     load_tokenizer,
-    merged_for_writing,
+    merge,
     pick_device,
 )
 from medisum_utils.modelling.prompt import Renderer
@@ -77,7 +77,7 @@ def load_writer(profile: str, base_model: str | None = None) -> ModelWriter:
         files = {runs.shown_path(folder / n): runs.sha256_file(folder / n) for n in names}
         chain.check_written(profile, step, files, entries)
     renderer = Renderer.load(folder, load_tokenizer(base))
-    model = merged_for_writing(base, folder, pick_device())
+    model = merge(base, folder, pick_device())
     writer = ModelWriter(f"{Path(base).name}+{profile}", model, renderer, decoding)
     if writer.max_prompt_tokens < 1:
         raise ValueError(

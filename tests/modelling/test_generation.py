@@ -97,13 +97,6 @@ def test_the_models_own_sampling_is_not_heeded(base, renderer, dialogues, expect
     assert [note.text for note in notes] == [renderer.decode_note(i) for i in expected[:2]]
 
 
-def test_the_training_state_is_left_as_it_was(model, renderer, dialogues):
-    for training in (True, False):
-        model.train(training)
-        generate_notes(model, renderer, dialogues[:1], max_new_tokens=2)
-        assert model.training == training
-
-
 def test_every_batch_is_reported(model, renderer, dialogues):
     done: list[int] = []
     generate_notes(model, renderer, dialogues, max_new_tokens=2, batch_size=4, on_batch=done.append)

@@ -169,11 +169,10 @@ def test_what_is_too_long_is_counted_with_its_reason(renderer):
         render_all(renderer, [long], max_tokens=limit, policy="cut_everything")
 
 
-def test_a_prompt_without_labels_fails():
-    with pytest.raises(ValueError, match="no token is supervised"):
-        RenderedExample("e1", (1, 2, 3), (0, 0, 0))
-    with pytest.raises(ValueError, match="zeros, then ones"):
-        RenderedExample("e1", (1, 2, 3), (0, 1, 0))
+def test_a_mask_is_zeros_then_ones():
+    for mask in ((0, 0, 0), (0, 1, 0), (0, 1), (0, 1, 1, 1), (0, 2, 1)):
+        with pytest.raises(ValueError, match="e1: expected a mask of zeros, then ones, for 3 tok"):
+            RenderedExample("e1", (1, 2, 3), mask)
 
 
 def test_empty_text_fails_and_names_the_encounter(renderer):

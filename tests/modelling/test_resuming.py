@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import small_model
+import test_training
 import train_notebook
 from train_notebook import PROFILE, run_notebook
 
@@ -54,9 +55,8 @@ def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
 
 
 def losses(home: Path) -> list[tuple]:
-    log = training.read_log(home / "models" / PROFILE / "train_log.jsonl")
-    names = ("loss", "eval_loss", "grad_norm")
-    return [(entry["step"], name, entry[name]) for entry in log for name in names if name in entry]
+    log = (home / "models" / PROFILE / "train_log.jsonl").read_text().splitlines()
+    return test_training.losses(map(json.loads, log))
 
 
 def assert_same_adapter(home: Path, finished: Path) -> None:

@@ -7,7 +7,7 @@ import random
 import pytest
 import torch
 
-from medisum_utils.modelling.stutter import LONGEST, SHORTEST, NoStutter
+from medisum_utils.modelling.generation import LONGEST, SHORTEST, NoStutter
 
 VOCABULARY = 12
 
@@ -53,8 +53,3 @@ def test_rows_are_judged_each_by_itself():
 def test_short_repetitions_are_left():
     assert forbidden([], [3, 3]) == set()
     assert forbidden([], [3, 4, 3]) == set()
-
-
-def test_a_prompt_of_negative_length_is_refused():
-    with pytest.raises(ValueError, match="prompt"):
-        NoStutter(-1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import warnings
 from pathlib import Path
@@ -60,6 +61,10 @@ def build_trainer(base: str, output_dir: Path, callbacks=(), n_valid: int = 4, *
     training.cast_trainable_to_fp32(trainer.model)
     training.drop_right_padding_mask(trainer.model)
     return trainer
+
+
+def read_log(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def losses(log: list[dict]) -> list[tuple[int, str, float]]:
@@ -148,8 +153,6 @@ def test_rows_and_labels_are_counted(base, tmp_path):
     counted = training.check_supervision(build_trainer(base, tmp_path), train, valid)
     assert counted["train"]["n_examples"] == 20
     assert counted["valid"]["n_label_tokens"] == sum(e.n_completion_tokens for e in valid)
-    packed = build_trainer(base, tmp_path, packing=True, max_length=512)
-    assert training.check_supervision(packed, train, valid) == counted
 
 
 @pytest.mark.parametrize("max_length", [60, 100])
@@ -199,13 +202,11 @@ def test_lora_weights_are_fp32_and_the_base_is_frozen(run):
         assert weight.requires_grad == ("lora_" in name)
         if weight.requires_grad:
             assert weight.dtype == torch.float32
-    with pytest.raises(ValueError, match="no.*LoRA|got none"):
-        training.cast_trainable_to_fp32(torch.nn.Linear(2, 2).requires_grad_(False))
 
 
 def test_the_log_holds_every_loss_and_the_clock_every_step(run):
     trainer, folder, clock = run
-    log = training.read_log(folder / "log.jsonl")
+    log = read_log(folder / "log.jsonl")
     assert [e["step"] for e in log if "loss" in e] == list(range(1, N_STEPS + 1))
     assert [e["step"] for e in log if "eval_loss" in e] == [SAVED_AT, 2 * SAVED_AT]
     assert losses(log) == losses(trainer.state.log_history)
@@ -225,25 +226,23 @@ def test_what_is_measured_before_training_leaves_the_log_alone(base, tmp_path):
     (tmp_path / "log.jsonl").write_text('{"loss": 1.0}\n')
     log = training.LossLog(tmp_path / "log.jsonl")
     build_trainer(base, tmp_path, [log]).evaluate()
-    assert training.read_log(log.path) == [{"loss": 1.0}]
+    assert read_log(log.path) == [{"loss": 1.0}]
 
 
 def test_training_tells_the_runner_its_steps_and_loss(base, tmp_path, monkeypatch):
     told = []
     monkeypatch.setattr(training.live, "tell", lambda unit, **numbers: told.append((unit, numbers)))
-    trainer = build_trainer(base, tmp_path, [training.LossLog(tmp_path / "log.jsonl", say=False)])
+    trainer = build_trainer(base, tmp_path, [training.LossLog(tmp_path / "log.jsonl")])
     trainer.train()
     n_steps = trainer.state.max_steps
     assert told[0] == ("step", {"n_done": 0, "n_total": n_steps})
     assert told[-1][1]["n_done"] == n_steps
-    losses = [
-        entry["loss"] for entry in training.read_log(tmp_path / "log.jsonl") if "loss" in entry
-    ]
+    losses = [entry["loss"] for entry in read_log(tmp_path / "log.jsonl") if "loss" in entry]
     assert [numbers["loss"] for _, numbers in told[1:] if numbers["loss"] is not None] == losses
 
 
 def test_training_learns(run):
-    log = training.read_log(run[1] / "log.jsonl")
+    log = read_log(run[1] / "log.jsonl")
     first, last = [e["eval_loss"] for e in log if "eval_loss" in e]
     assert last < first < math.log(512)  # a guess over the vocabulary
 
