@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from functools import partial
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -50,8 +51,7 @@ def run(
         with interrupts.raised():
             _run(profile, data, first, only or (), settings or ())
     except interrupts.Interrupted as stop:
-        typer.echo(f"stopped by {stop.name} before anything was run", err=True)
-        raise typer.Exit(stop.exit_code) from None
+        _end(f"stopped by {stop.name} before anything was run", stop.exit_code)
 
 
 def _run(
@@ -61,9 +61,9 @@ def _run(
     only: Sequence[str],
     settings: Sequence[str],
 ) -> None:
-    from medisum_utils.runs.execute import execute_run, prepare_run
+    from medisum_utils.runs.execute import ProfileBusy, execute_run
     from medisum_utils.runs.failures import RunFailed, RunStopped
-    from medisum_utils.runs.locks import ProfileBusy
+    from medisum_utils.runs.plan import prepare_run
 
     try:
         if data is not None:
@@ -72,19 +72,20 @@ def _run(
             profile = profile_of(data, profile)
         prepared = prepare_run(profile or "tiny", first=first, only=only, settings=settings)
     except (ValueError, OSError, MemoryError, RuntimeError) as error:
-        typer.echo(f"nothing was run: {error}", err=True)
-        raise typer.Exit(2) from None
+        _end(f"nothing was run: {error}", 2)
     try:
-        execute_run(prepared, say=_say)
+        execute_run(prepared, say=partial(print, flush=True))
     except ProfileBusy as error:
-        typer.echo(f"nothing was run: {error}", err=True)
-        raise typer.Exit(2) from None
+        _end(f"nothing was run: {error}", 2)
     except RunStopped as stop:
-        typer.echo(str(stop), err=True)
-        raise typer.Exit(stop.exit_code) from None
+        _end(str(stop), stop.exit_code)
     except (RunFailed, ValueError, OSError) as error:
-        typer.echo(f"failed: {error}", err=True)
-        raise typer.Exit(1) from None
+        _end(f"failed: {error}", 1)
+
+
+def _end(message: str, exit_code: int) -> NoReturn:
+    typer.echo(message, err=True)
+    raise typer.Exit(exit_code) from None
 
 
 @app.command()
@@ -108,16 +109,11 @@ def notebooks(
     try:
         outcomes = settle_pairs(take)
     except ValueError as error:
-        typer.echo(f"failed: {error}", err=True)
-        raise typer.Exit(1) from None
+        _end(f"failed: {error}", 1)
     for outcome in outcomes:
         typer.echo(outcome.line, err=not outcome.settled)
     if not all(outcome.settled for outcome in outcomes):
         raise typer.Exit(1)
-
-
-def _say(text: str, end: str = "\n") -> None:
-    print(text, end=end, flush=True)
 
 
 def _register_commands() -> None:

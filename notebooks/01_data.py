@@ -51,7 +51,7 @@ runs.seed_everything(seed)
 generated, is_own = sources.is_generated(source), sources.is_own(source)
 text_is_shown = sources.may_show_text(source) if show_text is None else show_text
 if is_own:
-    runs.keep_private(profile)
+    runs.ignore_in_git(profile)
 name = sources.report_name(source)
 
 # %% [markdown]

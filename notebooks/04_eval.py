@@ -53,7 +53,7 @@ from medisum_utils.evaluation.dangers import danger_table, dangers
 from medisum_utils.modelling import checkpoints, model, training_record
 from medisum_utils.modelling.adapter import ADAPTER_FILES, trained_base
 from medisum_utils.modelling.decoding import DECODING_FILE, Decoding, write_decoding
-from medisum_utils.runs import overview, profiles
+from medisum_utils.runs import profiles, results
 
 figures.use_style()
 runs.seed_everything(seed)
@@ -98,7 +98,7 @@ record = training_record.check_adapter(adapter, base_sha256=base_sha256, data=da
 train = read_jsonl(paths["train"])
 encounters = {name: read_jsonl(paths[name])[: n_test or None] for name in names}
 facts_are_known = all(evaluation.facts_known(part) for part in encounters.values())
-counts = overview.listed(f"{len(part)} of `{name}`" for name, part in encounters.items())
+counts = results.listed(f"{len(part)} of `{name}`" for name, part in encounters.items())
 page.say(f"Held out: {counts}. Base model `{base}`, adapter `{runs.shown_path(adapter)}`.")
 
 # %% [markdown]
@@ -190,7 +190,7 @@ answer.update(
 # %%
 page.show(tables.results_table(splits))
 if same:
-    beside = tables.results_table(overview.same_encounters(splits))
+    beside = tables.results_table(results.same_encounters(splits))
     page.show(beside, sentences.first_encounters(same))
 
 # %% [markdown]

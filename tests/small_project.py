@@ -12,7 +12,7 @@ from typing import Any
 
 from patience import run_until_silent
 
-from medisum_utils.runs import locks
+from medisum_utils.runs.execute import LOCK
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOK = """\
@@ -110,5 +110,5 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in folder.rglob("*")
-        if path.is_file() and path.name != locks.LOCK
+        if path.is_file() and path.name != LOCK
     }

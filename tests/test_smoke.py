@@ -12,7 +12,7 @@ import pytest
 from offline import outside_addresses
 from patience import run_until_silent
 
-from medisum_utils.runs.execute import assert_completed
+from medisum_utils.runs.attempt import assert_completed
 
 ROOT = Path(__file__).resolve().parent.parent
 STEPS = ("01_data", "02_format", "03_qlora_train", "04_eval", "05_serve")

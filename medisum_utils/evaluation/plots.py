@@ -14,7 +14,7 @@ import pandas as pd
 
 from medisum_utils import figures
 from medisum_utils.evaluation.scores import COPY
-from medisum_utils.runs.overview import complete_systems
+from medisum_utils.runs.results import complete_systems
 from medisum_utils.scoring.report import TITLES
 from medisum_utils.scoring.rouge import ROUGE_NAMES
 

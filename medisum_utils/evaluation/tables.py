@@ -16,7 +16,7 @@ from medisum_utils.data.splits import normalise
 from medisum_utils.encounter import SECTIONS, Encounter
 from medisum_utils.evaluation.scores import SplitScores, SystemScores, difference
 from medisum_utils.evaluation.systems import WrittenNotes
-from medisum_utils.runs.overview import SYSTEM_NAMES, complete_systems
+from medisum_utils.runs.results import SYSTEM_NAMES, complete_systems
 from medisum_utils.scoring.report import TITLES
 from medisum_utils.scoring.rouge import ROUGE_NAMES, interval
 

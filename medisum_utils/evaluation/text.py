@@ -26,7 +26,7 @@ from medisum_utils.evaluation.scores import (
 )
 from medisum_utils.evaluation.systems import WrittenNotes
 from medisum_utils.evaluation.tables import group_values, name_of
-from medisum_utils.runs.overview import HALLUCINATED, listed
+from medisum_utils.runs.results import HALLUCINATED, listed
 
 OURS = "finetuned"
 VERDICTS = {1: "better than", -1: "worse than", 0: "indistinguishable from"}

@@ -6,32 +6,37 @@ against the notebooks' parameters. 01_data decides whether text may be shown in 
 run; `text_is_shown` reads that decision.
 """
 
-from medisum_utils.runs.steps import (
-    PRIVACY_FILE as PRIVACY_FILE,
-    SPLIT_MANIFEST as SPLIT_MANIFEST,
-    Step as Step,
-    adapter_dir as adapter_dir,
+from medisum_utils.runs.files import sha256_file as sha256_file, write_json as write_json
+from medisum_utils.runs.machine import (
     check_free_disk as check_free_disk,
     check_gpu as check_gpu,
     check_memory as check_memory,
     environment_table as environment_table,
     git_commit as git_commit,
-    keep_private as keep_private,
-    privacy_file as privacy_file,
+    versions as versions,
+)
+from medisum_utils.runs.paths import (
+    adapter_dir as adapter_dir,
     processed_dir as processed_dir,
     project_root as project_root,
-    read_manifest as read_manifest,
-    read_split_manifest as read_split_manifest,
     report_dir as report_dir,
-    reports_with_text as reports_with_text,
-    require as require,
     resolve as resolve,
-    seed_everything as seed_everything,
-    sha256_file as sha256_file,
     shown_path as shown_path,
-    start as start,
+)
+from medisum_utils.runs.privacy import (
+    PRIVACY_FILE as PRIVACY_FILE,
+    SPLIT_MANIFEST as SPLIT_MANIFEST,
+    ignore_in_git as ignore_in_git,
+    privacy_file as privacy_file,
+    read_split_manifest as read_split_manifest,
+    reports_with_text as reports_with_text,
     text_is_shown as text_is_shown,
-    versions as versions,
-    write_json as write_json,
+)
+from medisum_utils.runs.steps import (
+    Step as Step,
+    read_manifest as read_manifest,
+    require as require,
+    seed_everything as seed_everything,
+    start as start,
     write_manifest as write_manifest,
 )

@@ -8,8 +8,7 @@ anew, a base that was replaced under its old name.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 Entries = Mapping[str, Mapping[str, Any]]  # steps by name, each with "inputs" and "outputs"
 
@@ -25,8 +24,7 @@ class BrokenChain(ValueError):
         self.again_from = again_from
 
 
-@dataclass(frozen=True, slots=True)
-class Break:
+class Break(NamedTuple):
     """The first place where a chain does not hold: why, and the step to run again."""
 
     why: str
@@ -67,14 +65,13 @@ def breaks(entries: Entries) -> Iterator[Break]:
 def _break_of_inputs(
     inputs: Mapping[str, str], earlier: Entries, own: Collection[str]
 ) -> Break | None:
-    on_record: dict[str, tuple[str, str, str]] = {}
+    on_record: dict[str, tuple[str, str, str]] = {}  # who read it first, or wrote it last
     for name, entry in earlier.items():
-        for verb, key in (("read", "inputs"), ("wrote", "outputs")):
-            on_record |= {
-                path: (name, verb, digest)
-                for path, digest in entry.get(key, {}).items()
-                if verb == "wrote" or path not in on_record
-            }
+        read, written = (
+            {path: (name, verb, digest) for path, digest in entry.get(key, {}).items()}
+            for verb, key in (("read", "inputs"), ("wrote", "outputs"))
+        )
+        on_record = read | on_record | written
     for path, digest in inputs.items():
         if path in on_record:
             name, verb, recorded = on_record[path]

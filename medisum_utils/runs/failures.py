@@ -23,8 +23,6 @@ FREE_OF_DATA = (
 class RunFailed(RuntimeError):
     """A notebook did not complete; the message says where and why."""
 
-    exit_code = 1
-
 
 class RunStopped(RunFailed):
     """A signal ended the run; the message says where, and how to go on."""
@@ -87,8 +85,8 @@ def _frames(traceback: str) -> list[str]:
 def short_path(file: str) -> str:
     """A source file without the folders of this machine."""
     path = Path(file).expanduser()
-    parts = path.parts
-    if "site-packages" in parts:
-        return "/".join(parts[parts.index("site-packages") + 1 :])
+    _, is_installed, rest = path.as_posix().rpartition("/site-packages/")
+    if is_installed:
+        return rest
     package = Path(__file__).resolve().parents[2]
     return str(path.relative_to(package)) if path.is_relative_to(package) else path.name

@@ -30,6 +30,7 @@ def sha256_file(path: PathLike) -> str:
 def write_whole(path: PathLike, content: bytes) -> Path:
     """Writes a file, whole or not at all: what stood there before stays until all is written."""
     path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         partial.write_bytes(content)
@@ -40,23 +41,19 @@ def write_whole(path: PathLike, content: bytes) -> Path:
 
 
 def write_json(path: PathLike, content: Any) -> Path:
-    """Writes indented JSON, whole or not at all; NumPy numbers become plain ones.
-
-    Raises: ValueError for NaN or infinity, TypeError for what JSON cannot hold.
-    """
-    path = Path(path)
-    text = json_text(content)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return write_whole(path, f"{text}\n".encode())
+    """Writes indented JSON, whole or not at all; see `json_text` for what it raises."""
+    return write_whole(path, f"{json_text(content)}\n".encode())
 
 
 def json_text(content: Any) -> str:
-    """Indented JSON; raises ValueError for NaN or infinity, TypeError for what JSON cannot hold."""
+    """Indented JSON, NumPy's numbers and arrays as plain ones.
+
+    Raises: ValueError for NaN or infinity, TypeError for what JSON cannot hold.
+    """
     return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False, default=_plain)
 
 
 def _plain(value: Any) -> Any:
-    """What JSON can hold for a path, a NumPy number or array."""
     if isinstance(value, Path):
         return shown_path(value)
     if hasattr(value, "tolist"):
@@ -66,16 +63,9 @@ def _plain(value: Any) -> Any:
 
 def write_json_lines(path: PathLike, records: Iterable[Mapping[str, Any]]) -> int:
     """Writes one JSON object a line, the file whole or not at all, and returns how many."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    n = 0
-    with partial.open("w", encoding="utf-8", newline="\n") as file:
-        for record in records:
-            file.write(json.dumps(record, ensure_ascii=False) + "\n")
-            n += 1
-    partial.replace(path)
-    return n
+    lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in records]
+    write_whole(path, "".join(lines).encode())
+    return len(lines)
 
 
 def read_json_lines(path: PathLike, kind: type[Record]) -> list[Record]:

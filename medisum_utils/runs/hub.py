@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from medisum_utils.runs.steps import resolve, shown_path
+from medisum_utils.runs.paths import resolve, shown_path
 
 
 def find_base(name_or_path: str, *, endpoint: str | None = None) -> str:
@@ -26,18 +24,14 @@ def find_base(name_or_path: str, *, endpoint: str | None = None) -> str:
                 "restore it from git or make it with notebook 00_tiny_base"
             )
         return str(folder)
-    if _must_be_a_path(name_or_path):
+    local = ("/", ".", "~", "models/")
+    if name_or_path.startswith(local) or name_or_path.count("/") != 1:
         raise FileNotFoundError(
             f"base model {shown_path(name_or_path)} is missing; the shipped one comes with the "
             "repository (restore it from git) and notebook 00_tiny_base makes it"
         )
     _check_access(name_or_path, endpoint)
     return name_or_path
-
-
-def _must_be_a_path(name: str) -> bool:
-    starts = ("/", ".", "~", "models/")
-    return name.startswith(starts) or name.count("/") != 1 or Path(name).is_absolute()
 
 
 def _check_access(name: str, endpoint: str | None) -> None:
@@ -84,9 +78,7 @@ def _check_access(name: str, endpoint: str | None) -> None:
 
 def _status_of(error: BaseException) -> int | None:
     """The HTTP status behind an error of the hub's client; it wraps some of them."""
-    while error is not None:
-        response = getattr(error, "response", None)
-        if response is not None:
-            return response.status_code
-        error = error.__cause__
-    return None
+    response = getattr(error, "response", None)
+    if response is not None:
+        return response.status_code
+    return error.__cause__ and _status_of(error.__cause__)

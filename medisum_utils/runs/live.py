@@ -22,10 +22,7 @@ _UNIT = re.compile(r"[a-z]{1,12}")
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """`n_done` of `n_total` units are done; `loss` is the newest of a training.
-
-    Raises: ValueError for a unit that is no short word, or numbers out of range.
-    """
+    """`n_done` of `n_total` units are done; `loss` is the newest of a training."""
 
     unit: str
     n_done: int
@@ -42,12 +39,11 @@ class Standing:
 def tell(unit: str, *, n_done: int, n_total: int, loss: float | None = None) -> None:
     """Leaves for the runner how far the cell is; without a runner it does nothing.
 
-    Raises: ValueError for what `Standing` refuses.
+    Raises: ValueError for a unit that is no short word, or numbers out of range.
     """
     standing = Standing(unit, n_done, n_total, loss)
-    if (name := os.environ.get(FILE_VARIABLE)) is None:
-        return
-    write_whole(name, json.dumps(asdict(standing)).encode())
+    if name := os.environ.get(FILE_VARIABLE):
+        write_whole(name, json.dumps(asdict(standing)).encode())
 
 
 def read(path: Path) -> Standing | None:
@@ -59,6 +55,5 @@ def read(path: Path) -> Standing | None:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    loss = content["loss"]
-    numbers = int(content["n_done"]), int(content["n_total"])
-    return Standing(content["unit"], *numbers, None if loss is None else float(loss))
+    loss = None if content["loss"] is None else float(content["loss"])
+    return Standing(content["unit"], int(content["n_done"]), int(content["n_total"]), loss)

@@ -6,11 +6,17 @@ import os
 import platform
 import resource
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from medisum_utils.runs.paths import PathLike, project_root
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 GIB = 2**30
 CONTROL_GROUPS = Path("/sys/fs/cgroup")
@@ -77,6 +83,19 @@ def available_memory_gib() -> float:
     return min([psutil.virtual_memory().available, *left]) / GIB
 
 
+def children_gib(pid: int) -> float:
+    """The resident memory of a process's children and theirs; pages they share count for each."""
+    import psutil
+
+    total = 0
+    for child in psutil.Process(pid).children(recursive=True):
+        try:
+            total += child.memory_info().rss
+        except psutil.NoSuchProcess:  # ended since it was listed
+            continue
+    return total / GIB
+
+
 def _container_memory() -> Iterator[tuple[float, float]]:
     """Limit and use in bytes of this process's control group and of each above it.
 
@@ -91,12 +110,11 @@ def _container_memory() -> Iterator[tuple[float, float]]:
             ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
         ):
             if (folder / limit_name).exists():
-                limit = (folder / limit_name).read_text().strip()
+                limit = (folder / limit_name).read_text().strip().replace("max", "inf")
                 used, stat = folder / used_name, folder / "memory.stat"
                 lines = stat.read_text().splitlines() if stat.exists() else []
                 cache = float(dict(line.split() for line in lines).get(cache_name, 0))
-                in_use = float(used.read_text()) - cache if used.exists() else 0.0
-                yield float("inf") if limit == "max" else float(limit), in_use
+                yield float(limit), float(used.read_text()) - cache if used.exists() else 0.0
 
 
 def _control_groups() -> Iterator[Path]:
@@ -145,19 +163,42 @@ def describe() -> dict[str, Any]:
     }
 
 
-def environment() -> dict[str, str]:
-    """The machine in words, for a table."""
+def environment_table() -> pd.DataFrame:
+    """Machine, commit and package versions for the end of a report."""
+    import pandas as pd
+
     machine = describe()
-    return {
+    rows = {
         "Python": machine["python"],
         "system": machine["system"],
         "processor": f"{machine['cpu']}, {machine['n_cores']} cores",
         "memory": f"{machine['memory_gib']} GiB",
         "device": machine["device"],
+        "git commit": git_commit() or "no git history",
     }
+    return pd.DataFrame({"value": rows | versions()})
 
 
-def check_free_disk(path: str | os.PathLike, needed_gib: float) -> None:
+def git_commit() -> str | None:
+    """The commit of the project, with "+changes" if tracked files differ; None outside git."""
+    try:
+        head = git("rev-parse", "HEAD")
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!reports")
+    except (OSError, subprocess.CalledProcessError):  # no git, or a copy without its history
+        return None
+    return head.strip() + ("+changes" if changed else "")
+
+
+def git(*arguments: str) -> str:
+    """What a git command says of the project.
+
+    Raises: subprocess.CalledProcessError where it fails, OSError without git.
+    """
+    command = ["git", "-C", str(project_root()), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, encoding="utf-8").stdout
+
+
+def check_free_disk(path: PathLike, needed_gib: float) -> None:
     """Makes sure that `needed_gib` are free where `path` is or will be.
 
     Raises: OSError that says how much is needed and how much there is.

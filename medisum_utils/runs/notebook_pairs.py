@@ -18,8 +18,9 @@ from enum import StrEnum
 from pathlib import Path
 
 from medisum_utils.runs import profiles
-from medisum_utils.runs.files import write_whole
-from medisum_utils.runs.steps import project_root, write_json
+from medisum_utils.runs.files import write_json, write_whole
+from medisum_utils.runs.machine import git
+from medisum_utils.runs.paths import project_root
 
 MEMORY = ".pairs.json"  # in the notebooks' folder: hashes of the inputs on which pairs agreed
 HEADER = re.compile(r"\A# ---\n(?:#.*\n)*?# ---\n")
@@ -134,11 +135,8 @@ def _remember(stem: Path, inputs: str) -> None:
 
 def _in_git(path: Path, revision: str) -> str | None:
     """A file's text in a commit or, for "", in git's index; None where git does not have it."""
-    root = project_root()  # where a hook's own relative paths to git's files hold
-    file = f"{revision}:./{path.relative_to(root).as_posix()}"
-    command = ["git", "-C", str(root), "show", file]
-    try:
-        return subprocess.run(command, check=True, capture_output=True, encoding="utf-8").stdout
+    try:  # from the root, where a hook's own relative paths to git's files hold
+        return git("show", f"{revision}:./{path.relative_to(project_root()).as_posix()}")
     except (OSError, subprocess.CalledProcessError):  # no git, no repository, no such file in it
         return None
 

@@ -8,6 +8,7 @@ several tagged cells without a word.
 from __future__ import annotations
 
 import ast
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ ACCEPTED: dict[str, tuple[type, ...]] = {
     "None": (type(None),),
 }
 
+SCIENTIFIC = re.compile(r"([-+]?\d+)(\.\d*)?[eE]([-+]?)(\d+)")
+
 
 @dataclass(frozen=True)
 class Parameter:
@@ -33,21 +36,16 @@ class Parameter:
     types: tuple[str, ...]
 
 
-def read_notebook(path: Path):
-    """A notebook from its `.py` in the percent format, the form that is edited and reviewed."""
-    import jupytext
-
-    return jupytext.read(path)
-
-
-def read_parameters(path: Path) -> dict[str, Parameter]:
-    """The parameters of a notebook by name, from its one cell tagged `parameters`.
+def parameters_in_file(path: Path) -> dict[str, Parameter]:
+    """The parameters of a notebook's `.py` by name, from its one cell tagged `parameters`.
 
     Raises: ValueError for none or several such cells, or a value that is no literal.
     """
+    import jupytext
+
     cells = [
         cell.source
-        for cell in read_notebook(path).cells
+        for cell in jupytext.read(path).cells
         if "parameters" in cell.metadata.get("tags", [])
     ]
     if len(cells) != 1:
@@ -57,13 +55,11 @@ def read_parameters(path: Path) -> dict[str, Parameter]:
 
 
 def _assignment(node: ast.stmt, path: Path) -> Parameter:
-    annotation = None
+    target = annotation = None
     if isinstance(node, ast.Assign) and len(node.targets) == 1:
         target = node.targets[0]
     elif isinstance(node, ast.AnnAssign) and node.value is not None:
         target, annotation = node.target, ast.unparse(node.annotation)
-    else:
-        target = None
     if not isinstance(target, ast.Name):
         raise ValueError(
             f"{path.name}, parameters cell, line {node.lineno}: expected `name = literal`"
@@ -100,23 +96,9 @@ def check_value(notebook: str, parameter: Parameter, value: Any) -> None:
         f"{notebook}.{parameter.name}: expected {' or '.join(parameter.types)} "
         f"like {parameter.default!r}, got {type(value).__name__} {value!r}"
     )
-    if isinstance(value, str) and _is_number(value):
-        message += f"; YAML reads {value} as text, write {_as_yaml_number(value)}"
+    if isinstance(value, str) and (number := SCIENTIFIC.fullmatch(value)):
+        whole, decimals, sign, power = number.groups()  # YAML 1.1 wants a point and a sign
+        message += (
+            f"; YAML reads {value} as text, write {whole}{decimals or '.0'}e{sign or '+'}{power}"
+        )
     raise ValueError(message)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _as_yaml_number(text: str) -> str:
-    """A number as YAML 1.1 reads it: a point before the exponent and a sign in it."""
-    if "e" not in text.lower():
-        return text
-    mantissa, _, exponent = text.lower().partition("e")
-    mantissa = mantissa if "." in mantissa else mantissa + ".0"
-    return f"{mantissa}e{exponent if exponent[:1] in '+-' else '+' + exponent}"

@@ -14,14 +14,9 @@ from typing import Any
 
 import yaml
 
-from medisum_utils.runs.notebook_parameters import check_value, read_parameters
-from medisum_utils.runs.steps import (
-    processed_dir,
-    project_root,
-    read_manifest,
-    recorded,
-    shown_path,
-)
+from medisum_utils.runs.notebook_parameters import Parameter, check_value, parameters_in_file
+from medisum_utils.runs.paths import processed_dir, project_root, shown_path
+from medisum_utils.runs.steps import read_manifest, recorded
 
 OUTSIDE_RUN = ("00_tiny_base",)  # made once; a standard run starts after it
 RESERVED = "medisum-tiny-base"  # models/<this> is the shipped base, never a run's output
@@ -39,6 +34,18 @@ def notebook_names() -> list[str]:
     return sorted(path.stem for path in notebooks_dir().glob("[0-9][0-9]_*.py"))
 
 
+def read_notebook(step: str) -> Any:
+    """A notebook from its `.py` in the percent format, the form that is edited and reviewed."""
+    import jupytext
+
+    return jupytext.read(notebooks_dir() / f"{step}.py")
+
+
+def read_parameters(step: str) -> dict[str, Parameter]:
+    """The parameters of a notebook by name; see `parameters_in_file` for what it raises."""
+    return parameters_in_file(notebooks_dir() / f"{step}.py")
+
+
 def profile_names() -> list[str]:
     """The profiles that the project has."""
     return sorted(path.stem for path in (notebooks_dir() / "profiles").glob("*.yaml"))
@@ -49,11 +56,20 @@ def described(name: str) -> str:
 
     A profile without a file, or one of own data, is described by no sentence: the result is empty.
     """
-    path = notebooks_dir() / "profiles" / f"{name}.yaml"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    lines = _text_of_profile(name).splitlines()
     comment = itertools.takewhile(lambda line: line.startswith("#"), lines)
     text = " ".join(line.lstrip("#").strip() for line in comment)
     return re.split(r"(?<=[.!?])\s+(?=[A-Z])", text, maxsplit=1)[0]
+
+
+def _profile_file(name: str) -> Path:
+    return notebooks_dir() / "profiles" / f"{name}.yaml"
+
+
+def _text_of_profile(name: str) -> str:
+    """The YAML of one of the project's profiles; empty for any other."""
+    path = _profile_file(name)
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
@@ -76,7 +92,7 @@ def find_profile(name: str) -> tuple[str, Path]:
     """
     path = Path(name) if name.endswith((".yaml", ".yml")) else None
     stem = checked_name(path.stem if path else name)
-    path = path or notebooks_dir() / "profiles" / f"{name}.yaml"
+    path = path or _profile_file(name)
     if not path.is_file() and (own := processed_dir(stem) / OWN_PROFILE).is_file():
         path = own
     if not path.is_file():
@@ -108,26 +124,24 @@ def load_profile(path: Path, settings: Iterable[str] = ()) -> dict[str, dict[str
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
     except yaml.YAMLError as error:
         raise ValueError(f"{shown_path(path)}: not valid YAML: {error}") from None
-    chosen = _checked_shape({} if content is None else content, path)
+    if not isinstance(content, Mapping | None):
+        raise ValueError(
+            f"{shown_path(path)}: expected notebooks' names as keys, got {type(content).__name__}"
+        )
+    chosen = {}
+    for notebook, values in (content or {}).items():
+        if not isinstance(values, Mapping | None):
+            raise ValueError(
+                f"{shown_path(path)}: expected parameters below {notebook}, "
+                f"got {type(values).__name__}"
+            )
+        chosen[str(notebook)] = dict(values or {})
     for setting in settings:
         step, parameter, value = _parse_setting(setting)
         chosen.setdefault(step, {})[parameter] = value
     for notebook, values in chosen.items():
         _check_against_notebook(notebook, values)
     return chosen
-
-
-def _checked_shape(content: Any, path: Path) -> dict[str, dict[str, Any]]:
-    if not isinstance(content, Mapping):
-        raise ValueError(
-            f"{shown_path(path)}: expected notebooks' names as keys, got {type(content).__name__}"
-        )
-    for key, values in content.items():
-        if not isinstance(values, Mapping | None):
-            raise ValueError(
-                f"{shown_path(path)}: expected parameters below {key}, got {type(values).__name__}"
-            )
-    return {str(key): dict(values or {}) for key, values in content.items()}
 
 
 def _parse_setting(setting: str) -> tuple[str, str, Any]:
@@ -140,15 +154,11 @@ def _parse_setting(setting: str) -> tuple[str, str, Any]:
 
 def _check_against_notebook(notebook: str, values: Mapping[str, Any]) -> None:
     if notebook not in notebook_names():
-        raise ValueError(
-            f"no notebook {notebook!r}; there are: {', '.join(notebook_names()) or 'none'}"
-        )
-    parameters = read_parameters(notebooks_dir() / f"{notebook}.py")
+        raise _no_notebook(notebook)
+    parameters = read_parameters(notebook)
     for name, value in values.items():
         if name == SET_BY_RUNNER:
-            raise ValueError(
-                f"{notebook}.profile: is the name of the profile and set by the runner"
-            )
+            raise ValueError(f"{notebook}.profile: is the profile's name and set by the runner")
         if name not in parameters:
             raise ValueError(
                 f"{notebook} has no parameter {name!r}; it has: {', '.join(sorted(parameters))}"
@@ -163,10 +173,13 @@ def find_step(text: str) -> str:
     """
     matches = [name for name in notebook_names() if name == text or name.startswith(f"{text}_")]
     if len(matches) != 1:
-        raise ValueError(
-            f"no notebook {text!r}; there are: {', '.join(notebook_names()) or 'none'}"
-        )
+        raise _no_notebook(text)
     return matches[0]
+
+
+def _no_notebook(name: str) -> ValueError:
+    there_are = ", ".join(notebook_names()) or "none"
+    return ValueError(f"no notebook {name!r}; there are: {there_are}")
 
 
 def standard_steps(named: Iterable[str] = ()) -> list[str]:
@@ -182,8 +195,7 @@ def standard_steps(named: Iterable[str] = ()) -> list[str]:
 
 def steps_of(profile: str) -> list[str]:
     """The notebooks of a whole run of a profile that is known by its name."""
-    path = notebooks_dir() / "profiles" / f"{profile}.yaml"
-    content = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
+    content = yaml.safe_load(_text_of_profile(profile))
     return standard_steps(content if isinstance(content, Mapping) else ())
 
 
@@ -209,7 +221,7 @@ def select_steps(
 
 def all_parameters(notebook: str, profile: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """What a notebook will run with: its defaults, then the profile's values and its name."""
-    parameters = read_parameters(notebooks_dir() / f"{notebook}.py")
+    parameters = read_parameters(notebook)
     if SET_BY_RUNNER not in parameters:
         raise ValueError(f"{notebook}: expected a parameter `profile` in its parameters cell")
     defaults = {name: parameter.default for name, parameter in parameters.items()}
@@ -244,5 +256,4 @@ def parameters_in(step: str, namespace: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises: KeyError for a parameter that is not there.
     """
-    parameters = read_parameters(notebooks_dir() / f"{step}.py")
-    return {name: namespace[name] for name in parameters if name != SET_BY_RUNNER}
+    return {name: namespace[name] for name in read_parameters(step) if name != SET_BY_RUNNER}

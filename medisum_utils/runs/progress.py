@@ -12,10 +12,8 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
-from medisum_utils.runs import live
 from medisum_utils.runs.live import Standing
 
 TAG_INJECTED = "injected-parameters"
@@ -72,12 +70,6 @@ class Progress:
                 self.say(f"{INDENT}{'done':<58} {took}")
             self._is_line_open = False
 
-    def follow(self, path: Path) -> None:
-        """Shows what a running cell has told since the last call, if it told anything new."""
-        standing = live.read(path)
-        if standing is not None:
-            self.show(standing)
-
     def show(self, standing: Standing) -> None:
         """Shows how far a running cell is; not more often than `SPARSE_S` outside a terminal."""
         with self._lock:
@@ -108,17 +100,12 @@ class Progress:
         return f"{head[: max(room, 11)]}  {words}"[:width]
 
 
-@dataclass
 class Pace:
     """How fast a cell gets on, from when it first told how far it is (`began`, in seconds)."""
 
-    first: Standing
-    began: float
-    newest: Standing = field(init=False)
-    newest_at: float = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.newest, self.newest_at = self.first, self.began
+    def __init__(self, first: Standing, began: float) -> None:
+        self.first = self.newest = first
+        self.began = self.newest_at = began
 
     def goes_on_with(self, standing: Standing) -> bool:
         """Whether this is a later point of the same work."""
@@ -155,11 +142,6 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest:02d} s"
     return f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def n_code_cells(notebook: Any) -> int:
-    """How many code cells of a notebook are not empty."""
-    return sum(cell.cell_type == "code" and bool(cell.source.strip()) for cell in notebook.cells)
 
 
 def headings(notebook: Any) -> dict[str, str]:

@@ -8,31 +8,20 @@ afterwards.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from medisum_utils.runs.overview import (
-    HALLUCINATED,
-    METRICS,
-    SYSTEM_NAMES,
-    complete_systems,
-    listed,
-    same_encounters,
-)
-from medisum_utils.runs.steps import project_root, read_manifest, report_dir, require, write_json
+from medisum_utils.runs import results
+from medisum_utils.runs.files import write_json
+from medisum_utils.runs.paths import project_root, report_dir
+from medisum_utils.runs.results import FACTS, METRICS, OURS, listed, score_of
+from medisum_utils.runs.steps import read_manifest, require
 
 DEFAULT = "tiny"
-SHOWN_ROUGE = ("rouge1", "rouge2")  # the README's; the report of 04 has all four
-FACTS = ("f1", "hallucination")
-LIKE_FOR_LIKE = ("base", "finetuned")  # compared where the base wrote a part of the notes
-GOALS = (  # set before the runs: fact score, split, threshold, wording, unit of what came out
-    ("hallucination", "test", 0.02, "at most {goal:.0f}% hallucinated on `test`", "%"),
-    ("f1", "test_unseen", 0.75, "a fact F1 of at least {goal:.0f} on `test_unseen`", ""),
-)
-HIGHER_IS_BETTER = {"f1": True, "hallucination": False}
+SHOWN = ("rouge1", "rouge2", "f1", "hallucination")  # the report of 04 has all four ROUGE scores
+LIKE_FOR_LIKE = ("base", OURS)  # compared where the base wrote a part of the notes
 MINUTES = re.compile(r"(\| `(0[1-5]_\w+)` \|.*\| )[^|]*( \|)$", re.MULTILINE)
 
 Record = Mapping[str, Any]
@@ -48,7 +37,7 @@ def profile_record(metrics: Mapping[str, Any], manifest: Mapping[str, Any]) -> d
 
     Raises: ValueError for a run that lacks a step.
     """
-    if not manifest.get("complete"):
+    if not metrics or not manifest.get("complete"):
         raise ValueError(
             f"expected a complete run of {manifest['profile']}, got the steps "
             f"{', '.join(manifest['steps']) or 'none'}"
@@ -72,10 +61,8 @@ def _split_record(entry: Mapping[str, Any]) -> dict[str, Any]:
         same = entry["same_encounters"]
         record["same_encounters"] = {"n": same["n"], "systems": _system_records(same["systems"])}
     if entry["facts_by"] == "record":
-        kinds = entry["systems"]["finetuned"]["kinds"]
-        f1 = {kind: rates["f1"]["mean"] for kind, rates in kinds.items() if rates["n"]}
-        weakest = min(f1, key=f1.__getitem__)
-        record["weakest_kind"] = {"kind": weakest, "n": kinds[weakest]["n"], "f1": f1[weakest]}
+        kind, rates = results.weakest_kind(entry["systems"][OURS])
+        record["weakest_kind"] = {"kind": kind, "n": rates["n"], "f1": rates["f1"]["mean"]}
     return record
 
 
@@ -88,49 +75,36 @@ def _system_records(systems: Mapping[str, Any]) -> dict[str, Any]:
     return records
 
 
-def percent(score: Mapping[str, float | None] | None) -> str:
-    """A score with its interval, in percent: "76.1 (75.0 to 77.2)"; a dash for none."""
-    if score is None:
-        return "–"
-    if score["low"] is None:
-        return f"{100 * score['mean']:.1f}"
-    mean, low, high = (100 * score[name] for name in ("mean", "low", "high"))
-    return f"{mean:.1f} ({low:.1f} to {high:.1f})"
-
-
 def results_table(splits: Mapping[str, Any]) -> str:
     """The Markdown table: the systems that wrote all notes of a split, then base and fine-tuned.
 
     The base, where it wrote the first notes alone, stands beside the fine-tuned model on these and
     nowhere else.
     """
-    names = [METRICS[rouge] for rouge in SHOWN_ROUGE] + ["fact F1", "hallucinated"]
-    lines = [f"| encounters | system | {' | '.join(names)} |", "| --- | --- |" + " --- |" * 4]
+    names = " | ".join((METRICS | FACTS)[name] for name in SHOWN)
+    lines = [f"| encounters | system | {names} |", "| --- | --- |" + " --- |" * len(SHOWN)]
     for split, entry in splits.items():
-        lines += _rows(f"`{split}` (n = {entry['n']})", complete_systems(entry))
-    for split, entry in same_encounters(splits).items():
+        lines += _rows(f"`{split}` (n = {entry['n']})", results.complete_systems(entry))
+    for split, entry in results.same_encounters(splits).items():
         compared = {name: entry["systems"][name] for name in LIKE_FOR_LIKE}
         lines += _rows(f"`{split}`, first {entry['n']}", compared)
     return "\n".join(lines)
 
 
 def _rows(encounters: str, systems: Mapping[str, Any]) -> list[str]:
-    """A row for each system, baselines first."""
     rows = []
-    for system in (name for name in SYSTEM_NAMES if name in systems):
-        scores, facts = systems[system], systems[system]["facts"] or {}
-        cells = [scores[rouge] for rouge in SHOWN_ROUGE] + [facts.get(fact) for fact in FACTS]
-        shown = " | ".join(map(percent, cells))
-        rows.append(f"| {encounters} | {SYSTEM_NAMES[system]} | {shown} |")
+    for system in results.in_order(systems):
+        scores = [score_of(systems[system], name) for name in SHOWN]
+        cells = [
+            "–" if each is None else results.with_interval(each, percent=True) for each in scores
+        ]
+        rows.append(f"| {encounters} | {results.SYSTEM_NAMES[system]} | {' | '.join(cells)} |")
     return rows
 
 
-def results(record: Record) -> str:
+def results_part(record: Record) -> str:
     """The README's table, and before it what was run, where, and what a column means."""
-    return f"{_origin(record[DEFAULT])}\n\n{results_table(record[DEFAULT]['splits'])}"
-
-
-def _origin(run: Record) -> str:
+    run = record[DEFAULT]
     commit, date = run["commit"][:7], run["finished"].partition("T")[0]
     machine = run["machine"]
     where = f"{machine['n_cores']} cores ({machine['cpu']})".replace("(R)", "")
@@ -138,44 +112,42 @@ def _origin(run: Record) -> str:
     text = (
         f"Profile `{DEFAULT}` at commit {commit}, {date}: the run took "
         f"{run['seconds'] / 60:.1f} minutes and {run['peak_memory_gib']:.1f} GiB of memory on "
-        f"{where}. *Hallucinated* is {HALLUCINATED['record']}."
+        f"{where}. *Hallucinated* is {results.HALLUCINATED['record']}."
     )
     if any(entry["systems"]["copy"]["facts"] is None for entry in run["splits"].values()):
         text += " A copied dialogue is not a note and has no fact scores."
-    return text
+    return f"{text}\n\n{results_table(run['splits'])}"
 
 
 def findings(record: Record) -> str:
     """The paragraph below the table: how well it works, where it fails, and the goals."""
     splits = record[DEFAULT]["splits"]
-    f1 = [f"{_mean(entry, 'f1')} on `{split}`" for split, entry in splits.items()]
-    hallucinated = [f"{_mean(entry, 'hallucination')}%" for entry in splits.values()]
+    f1 = [f"{_percent(entry, 'f1')} on `{split}`" for split, entry in splits.items()]
+    hallucinated = [f"{_percent(entry, 'hallucination')}%" for entry in splits.values()]
     weakest = {split: entry["weakest_kind"] for split, entry in splits.items()}
     weak = [
         f"*{kind['kind']}* on `{split}` (fact F1 {100 * kind['f1']:.1f}, {kind['n']} facts)"
         for split, kind in weakest.items()
     ]
+    test, unseen = splits["test"], splits["test_unseen"]  # the goals were set before the runs
+    few = "met" if _mean(test, "hallucination") <= 0.02 else "missed"
+    good = "met" if _mean(unseen, "f1") >= 0.75 else "missed"
     return (
         f"The fine-tuned model reaches a fact F1 of {listed(f1)}; on average, "
         f"{listed(hallucinated)} of a note's statements, respectively, are hallucinated. It is "
-        f"weakest in {listed(weak)}. {_goals(splits)}"
+        f"weakest in {listed(weak)}. The goals, set in advance, were at most 2% hallucinated on "
+        f"`test` ({few}: {_percent(test, 'hallucination')}%) and a fact F1 of at least 75 on "
+        f"`test_unseen` ({good}: {_percent(unseen, 'f1')})."
     )
 
 
-def _mean(entry: Mapping[str, Any], fact: str) -> str:
-    """The fine-tuned model's mean of a fact score, in percent."""
-    return f"{100 * entry['systems']['finetuned']['facts'][fact]['mean']:.1f}"
+def _mean(entry: Mapping[str, Any], fact: str) -> float:
+    """The fine-tuned model's mean of a fact score, as a fraction."""
+    return entry["systems"][OURS]["facts"][fact]["mean"]
 
 
-def _goals(splits: Mapping[str, Any]) -> str:
-    """The goals that were set before the runs, and whether the published run met them."""
-    parts = []
-    for fact, split, goal, wording, unit in GOALS:
-        mean = splits[split]["systems"]["finetuned"]["facts"][fact]["mean"]
-        met = mean >= goal if HIGHER_IS_BETTER[fact] else mean <= goal
-        outcome = f"{'met' if met else 'missed'}: {_mean(splits[split], fact)}{unit}"
-        parts.append(f"{wording.format(goal=100 * goal)} ({outcome})")
-    return f"The goals, set in advance, were {listed(parts)}."
+def _percent(entry: Mapping[str, Any], fact: str) -> str:
+    return f"{100 * _mean(entry, fact):.1f}"
 
 
 def filled(readme: str, record: Record) -> str:
@@ -183,7 +155,7 @@ def filled(readme: str, record: Record) -> str:
 
     Raises: ValueError if a mark is missing.
     """
-    for name, text in {"results": results(record), "findings": findings(record)}.items():
+    for name, text in {"results": results_part(record), "findings": findings(record)}.items():
         block = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
         if not block.search(readme):
             raise ValueError(
@@ -203,9 +175,9 @@ def main() -> None:
 
     Raises: FileNotFoundError or ValueError without a complete run.
     """
-    metrics = require(report_dir(DEFAULT) / "metrics.json", "04_eval", DEFAULT)
-    read = json.loads(metrics.read_text(encoding="utf-8"))
-    record = {DEFAULT: profile_record(read, read_manifest(DEFAULT))}
+    require(report_dir(DEFAULT) / "metrics.json", "04_eval", DEFAULT)
+    metrics = results.read_metrics(DEFAULT)
+    record = {DEFAULT: profile_record(metrics, read_manifest(DEFAULT))}
     readme = project_root() / "README.md"
     text = filled(readme.read_text(encoding="utf-8"), record)
     write_json(record_path(), record)

@@ -18,7 +18,8 @@ from urllib.parse import urlsplit
 
 from medisum_utils.runs import profiles
 from medisum_utils.runs.files import write_whole
-from medisum_utils.runs.steps import is_private, report_dir
+from medisum_utils.runs.paths import report_dir
+from medisum_utils.runs.privacy import is_private
 
 TEMPLATES = Path(__file__).with_name("report_template")
 NAVIGATION = re.compile(r"<!--navigation-->.*?<!--/navigation-->", re.S)

@@ -1,8 +1,10 @@
-"""What every step of a run shares: where files live, its manifest, seeds and checks of the machine.
+"""One running notebook: what it reads is checked, what it writes replaces the old files at its end.
 
 State passes from notebook to notebook through files. Each step ends with an entry in
-`reports/<profile>/run.json`, written last, so that an entry means a completed step. A step starts
-only where the chain before it holds (`chain`), and replaces files only when it ends (`staging`).
+`reports/<profile>/run.json`, written last, so that an entry means a completed step. What a step
+writes waits in hidden folders beside its place, `<folder>/.01_data.partial/train.jsonl`, so that a
+step that fails, or is killed, or finds the disk full, leaves everything that stood there before.
+Moving the files into place is a rename, which needs no space.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 import random
-import subprocess
+import shutil
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,60 +21,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from medisum_utils.runs import chain, staging
+from medisum_utils.runs import chain
 from medisum_utils.runs.files import json_text, sha256_file, write_json
-from medisum_utils.runs.machine import (
-    check_free_disk,
-    check_gpu,
-    check_memory,
-    device_name,
-    environment,
-    n_cores,
-    peak_memory_gib,
-    versions,
-)
+from medisum_utils.runs.machine import device_name, git_commit, n_cores, peak_memory_gib, versions
 from medisum_utils.runs.paths import (
     PathLike,
     adapter_dir,
     processed_dir,
-    project_root,
     report_dir,
     resolve,
     shown_path,
 )
-from medisum_utils.runs.revision import git, git_commit
-
-__all__ = [
-    "Step",
-    "adapter_dir",
-    "check_free_disk",
-    "check_gpu",
-    "check_memory",
-    "environment_table",
-    "git_commit",
-    "is_private",
-    "keep_private",
-    "privacy_file",
-    "processed_dir",
-    "project_root",
-    "read_manifest",
-    "read_split_manifest",
-    "recorded",
-    "report_dir",
-    "reports_with_text",
-    "require",
-    "resolve",
-    "seed_everything",
-    "sha256_file",
-    "shown_path",
-    "start",
-    "text_is_shown",
-    "write_json",
-    "write_manifest",
-]
-
-SPLIT_MANIFEST = "splits.json"
-PRIVACY_FILE = "privacy.json"
 
 
 def require(path: PathLike, made_by: str, profile: str) -> Path:
@@ -87,83 +46,6 @@ def require(path: PathLike, made_by: str, profile: str) -> Path:
             f"`python -m medisum_utils run --profile {profile} --from {made_by}`"
         )
     return path
-
-
-def read_split_manifest(profile: str) -> dict[str, Any]:
-    """What 01_data wrote about its splits: `source`, `tests`, `splits`.
-
-    Raises: FileNotFoundError that names 01_data; ValueError for a file of another form.
-    """
-    path = require(processed_dir(profile) / SPLIT_MANIFEST, "01_data", profile)
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        missing = {"source", "tests", "splits"} - set(content)
-    except (ValueError, TypeError):
-        missing = {"JSON"}
-    if missing:
-        raise ValueError(
-            f"{shown_path(path)}: expected source, tests and splits, got none of "
-            f"{', '.join(sorted(missing))}; run again from 01_data"
-        )
-    return content
-
-
-def privacy_file(profile: str) -> Path:
-    """What 01_data wrote about whether text may be shown; every step that could show some reads it.
-
-    Raises: FileNotFoundError that names 01_data.
-    """
-    return require(processed_dir(profile) / PRIVACY_FILE, "01_data", profile)
-
-
-def text_is_shown(profile: str) -> bool:
-    """Whether reports of this profile may show dialogues and notes, as 01_data resolved it.
-
-    It is decided once, in 01: generated text is shown, any other only if `01_data.show_text` says
-    so.
-
-    Raises: FileNotFoundError that names 01_data; ValueError for a file of another form.
-    """
-    path = privacy_file(profile)
-    try:
-        shown = json.loads(path.read_text(encoding="utf-8"))["show_text"]
-    except (ValueError, KeyError, TypeError):
-        shown = None
-    if not isinstance(shown, bool):
-        raise ValueError(f"{shown_path(path)}: expected show_text as true or false; run 01_data")
-    return shown
-
-
-def reports_with_text(profile: str) -> list[Path]:
-    """The reports of later steps than 01 where an earlier run of 01 allowed text in them."""
-    path = processed_dir(profile) / PRIVACY_FILE
-    if not path.is_file() or not text_is_shown(profile):
-        return []
-    kinds = ("0[2-9]_*.html", "0[2-9]_*.ipynb")
-    return [report for kind in kinds for report in report_dir(profile).glob(kind)]
-
-
-def keep_private(profile: str) -> None:
-    """Makes git ignore the reports of a profile, whatever is in them: they are of own data.
-
-    Raises: ValueError where git already keeps reports of that name.
-    """
-    try:
-        kept = git("ls-files", "--", str(report_dir(profile)))
-    except (OSError, subprocess.CalledProcessError):  # no git, or a copy without its history
-        kept = ""
-    if kept:
-        raise ValueError(
-            f"reports/{profile} is tracked by git, and reports of own data must not be; give the "
-            "run a profile name of its own"
-        )
-    report_dir(profile).mkdir(parents=True, exist_ok=True)
-    (report_dir(profile) / ".gitignore").write_text("*\n", encoding="utf-8")
-
-
-def is_private(profile: str) -> bool:
-    """Whether the reports of a profile are kept out of git and out of the shipped index."""
-    return (report_dir(profile) / ".gitignore").is_file()
 
 
 def seed_everything(seed: int) -> None:
@@ -197,8 +79,7 @@ def read_manifest(profile: str) -> dict[str, Any]:
 
 def write_manifest(profile: str, manifest: Mapping[str, Any]) -> Path:
     """Writes `reports/<profile>/run.json`, whole or not at all."""
-    path = report_dir(profile) / "run.json"
-    return write_json(path, manifest)
+    return write_json(report_dir(profile) / "run.json", manifest)
 
 
 @dataclass
@@ -210,14 +91,15 @@ class Step:
     parameters: dict[str, Any]
     inputs: dict[str, str]
     started: float = field(default_factory=time.perf_counter)
-    staged: list[Path] = field(default_factory=list)
+    staged: dict[Path, Path] = field(default_factory=dict)  # by its place, where a file waits
 
     def stage(self, path: PathLike) -> Path:
         """Where this step writes the file that will be `path` once the step has finished."""
         path = resolve(path)
-        if path not in self.staged:
-            self.staged.append(path)
-        return staging.stage(self.name, path)
+        waiting = path.parent / _hidden_folder(self.name) / path.name
+        waiting.parent.mkdir(parents=True, exist_ok=True)
+        self.staged[path] = waiting
+        return waiting
 
     def read_base(self, base: str, digest: str) -> None:
         """Notes the base model that this step reads, by its name and `model.base_digest`.
@@ -237,15 +119,19 @@ class Step:
         What was staged is an output, moved into place in the order of staging; `outputs` are
         further files or folders that stand where they belong. `obsolete` files of an earlier run
         are removed; `figures` are further values for the entry, such as `n_train=1000`.
-        `peak_memory_gib` is this process's largest resident size, on a GPU also
-        `peak_gpu_memory_gib`.
 
         Raises: FileNotFoundError for an output that was not written; ValueError or TypeError for a
         figure that JSON cannot hold. Nothing has been replaced then.
         """
         json_text(figures)
         others = [require(path, self.name, self.profile) for path in outputs]
-        staging.publish(self.name, self.staged)
+        missing = [path.name for path, waiting in self.staged.items() if not waiting.is_file()]
+        if missing:
+            raise FileNotFoundError(f"{self.name} was to write {' and '.join(missing)}, has not")
+        for path, waiting in self.staged.items():
+            waiting.replace(path)
+        for folder in {waiting.parent for waiting in self.staged.values()}:
+            shutil.rmtree(folder)
         for path in obsolete:
             resolve(path).unlink(missing_ok=True)
         entry = {
@@ -263,17 +149,13 @@ class Step:
         }
         # The runner's totals go: they, and the report, are of an earlier run until it renews them.
         steps = {**read_manifest(self.profile)["steps"], self.name: entry}
-        write_manifest(
-            self.profile, {"profile": self.profile, "steps": dict(sorted(steps.items()))}
-        )
+        manifest = {"profile": self.profile, "steps": dict(sorted(steps.items()))}
+        write_manifest(self.profile, manifest)
         return entry
 
 
 def start(
-    name: str,
-    profile: str,
-    parameters: Mapping[str, Any],
-    inputs: Sequence[PathLike] = (),
+    name: str, profile: str, parameters: Mapping[str, Any], inputs: Sequence[PathLike] = ()
 ) -> Step:
     """Begins a step: hashes its inputs and makes sure that they are what earlier steps wrote.
 
@@ -290,7 +172,9 @@ def start(
     prefixes = tuple(f"{shown_path(folder)}/" for folder in folders)
     own = {path for path in hashes if path.startswith(prefixes)}
     chain.check_chain(profile, name, hashes, read_manifest(profile)["steps"], own)
-    staging.discard(name, folders)
+    for folder in folders:
+        for left_over in list(folder.rglob(_hidden_folder(name))):
+            shutil.rmtree(left_over, ignore_errors=True)
     shown = {key: recorded(value) for key, value in parameters.items()}
     return Step(name, profile, shown, hashes)
 
@@ -304,10 +188,5 @@ def _hashes(paths: Iterable[PathLike]) -> dict[str, str]:
     return {shown_path(path): sha256_file(resolve(path)) for path in paths}
 
 
-def environment_table():
-    """A pandas DataFrame of machine, commit and package versions for the end of a report."""
-    import pandas
-
-    rows = {**environment(), "git commit": git_commit() or "no git history"}
-    rows |= versions()
-    return pandas.DataFrame({"value": rows})
+def _hidden_folder(step: str) -> str:
+    return f".{step}.partial"

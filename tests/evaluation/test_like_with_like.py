@@ -24,7 +24,7 @@ from medisum_utils.evaluation import (
     text as sentences,
 )
 from medisum_utils.facts import NoteFacts
-from medisum_utils.runs import overview
+from medisum_utils.runs import overview, results
 from medisum_utils.scoring.rouge import interval
 from medisum_utils.synthesis.encounters import generate, generate_tests
 
@@ -130,7 +130,7 @@ def test_metrics_hold_the_base_with_its_own_n_and_the_block(entry, same):
 
 
 def test_no_table_or_figure_mixes_encounters(scores, same, entry):
-    splits, blocks = {"test": entry}, overview.same_encounters({"test": entry})
+    splits, blocks = {"test": entry}, results.same_encounters({"test": entry})
     for table in (tables.results_table, tables.facts_table):
         whole, beside = table(splits), table(blocks)
         assert set(whole.index.get_level_values("system")) == names(COMPLETE)
@@ -210,7 +210,7 @@ def test_equal_notes_are_indistinguishable(visits, train):
 
 
 def test_the_figure_s_title_names_the_best_of_those_shown(entry):
-    systems = overview.complete_systems(entry)
+    systems = results.complete_systems(entry)
     lead = systems["finetuned"]["rouge1"]["mean"] - systems["nearest"]["rouge1"]["mean"]
     assert plots.rouge_title("test", entry) == (
         f"test: fine-tuned {lead:.2f} above the best baseline shown in ROUGE-1"
@@ -244,17 +244,17 @@ def test_a_slice_is_judged_as_its_split_is(visits, train):
 
 
 def test_the_index_shows_each_row_s_own_n(entry, project):
-    runs.write_json(
-        runs.report_dir("made-up") / "metrics.json", {"model": "a-base", "splits": {"test": entry}}
-    )
-    runs.write_manifest("made-up", {"profile": "made-up", "steps": {"04_eval": {}}})
+    step = runs.start("04_eval", "made-up", {})
+    metrics = {"model": "a-base", "splits": {"test": entry}}
+    runs.write_json(step.stage(runs.report_dir("made-up") / "metrics.json"), metrics)
+    step.finish()
     described = overview.describe_profile("made-up")
     for rows, shown, n in (
         (described["rows"], COMPLETE, N),
         (described["same_rows"], ALL, N_BASE),
     ):
         assert [row["system"] for row in rows] == [
-            label for name, label in overview.SYSTEM_NAMES.items() if name in shown
+            label for name, label in results.SYSTEM_NAMES.items() if name in shown
         ]
         assert {row["n"] for row in rows} == {n}
     assert described["columns"][-2:] == ["fact F1", "hallucinated"]
@@ -283,7 +283,7 @@ def test_every_table_shows_a_dash_for_it(scores, entry):
     copied, splits = tables.name_of("copy"), {"test": entry}
     gaps = tables.difference_table({"test": scores}, "finetuned", 17)
     groups = tables.group_table(scores, tables.lengths_of(scores.encounters), "f1", 17)
-    row = overview._rows(splits, overview._columns(splits))[0]
+    row = overview._rows(splits, results.FACTS)[0]
     shown = [
         *(table(splits).loc[("test", copied), ["fact F1", "hallucinated"]]
           for table in (tables.results_table, tables.facts_table)),
@@ -318,10 +318,10 @@ def test_a_copy_that_is_the_strongest_has_no_fact_score_said(visits, train):
 
 def test_hallucinated_is_defined_where_it_is_shown(scores, same, entry):
     method = sentences.how_facts_are_checked(facts_are_known=scores.is_exact)
-    meaning = overview.HALLUCINATED[entry["facts_by"]]
+    meaning = results.HALLUCINATED[entry["facts_by"]]
     assert f"*Hallucinated* is {meaning}" in method
     assert meaning in sentences.answer("test", scores, same, 17)
-    assert overview.hallucinated({"test": entry}) == meaning
+    assert results.hallucinated({"test": entry}) == meaning
     said = note_views.headline(scores, "finetuned", 0, "worst")
     assert "hallucinated" in said
     assert "invented" not in said

@@ -15,8 +15,9 @@ import pytest
 from small_project import NOTEBOOK, command, contents, make_project
 
 from medisum_utils import runs
-from medisum_utils.runs import execute, failures, kernels, locks, notebook_parameters, progress
-from medisum_utils.runs.attempt import Run
+from medisum_utils.runs import execute, failures, kernels, profiles, progress
+from medisum_utils.runs.attempt import assert_completed
+from medisum_utils.runs.plan import Run, prepare_run
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -35,7 +36,7 @@ def test_a_run_leaves_reports_executed_notebooks_and_a_manifest(completed) -> No
     left = {path.name for path in (project / "reports" / "mine").iterdir()}
     assert left == {
         "01_data.html", "01_data.ipynb", "02_format.html", "02_format.ipynb", "run.json",
-        locks.LOCK,
+        execute.LOCK,
     }  # fmt: skip
     assert (project / "reports" / "index.html").exists()
     assert "[1/2] 01_data" in said
@@ -70,7 +71,7 @@ def test_the_manifest_has_totals_of_the_run(completed) -> None:
 def test_every_cell_of_the_kept_notebook_was_executed(completed) -> None:
     project, _ = completed
     notebook = nbformat.read(project / "reports" / "mine" / "01_data.ipynb", as_version=4)
-    execute.assert_completed(notebook)
+    assert_completed(notebook)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
 
@@ -162,7 +163,7 @@ def test_bad_input_is_refused_before_anything_runs(
 ) -> None:
     make_project(project)
     with pytest.raises((ValueError, FileNotFoundError), match=expected):
-        execute.prepare_run(name, **options)
+        prepare_run(name, **options)
     assert not (project / "reports").exists()
 
 
@@ -186,7 +187,7 @@ def test_a_machine_that_is_too_small_is_said_before_anything_runs(
     path = project / "notebooks" / "02_format.py"
     path.write_text(path.read_text().replace("n = 3", f"n = 3\n{need} = 1.0e9"))
     with pytest.raises(error, match="expected 1000000000.0 GiB of free"):
-        execute.prepare_run("mine")
+        prepare_run("mine")
 
 
 @pytest.mark.slow
@@ -212,19 +213,18 @@ def test_a_missing_base_model_is_said_before_anything_runs(project: Path) -> Non
     make_project(project)
     path = project / "notebooks" / "02_format.py"
     path.write_text(path.read_text().replace("n = 3", 'n = 3\nbase_model = "models/lost"'))
-    assert execute.prepare_run("mine", only=["01"]).steps == ("01_data",)
+    assert prepare_run("mine", only=["01"]).steps == ("01_data",)
     with pytest.raises(FileNotFoundError, match="base model models/lost is missing"):
-        execute.prepare_run("mine")
+        prepare_run("mine")
 
 
-def test_the_last_lines_of_a_run_name_the_scores(
-    project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_last_lines_of_a_run_name_the_scores(project: Path) -> None:
     score = {"mean": 0.939, "low": 0.923, "high": 0.949}
     systems = {"finetuned": {"n": 200, "rouge1": score, "facts": {"f1": score}}}
     splits = {"test": {"n": 200, "facts_by": "record", "systems": systems}}
-    runs.write_json(runs.report_dir("mine") / "metrics.json", {"splits": splits})
-    runs.write_manifest("mine", {"profile": "mine", "steps": {"04_eval": {}}})
+    step = runs.start("04_eval", "mine", {})
+    runs.write_json(step.stage(runs.report_dir("mine") / "metrics.json"), {"splits": splits})
+    step.finish()
     said = []
     run = Run("mine", ("04_eval", "05_serve"), {}, "mine")
     execute._say_results(run, "2 min 05 s", said.append)
@@ -251,9 +251,8 @@ def test_one_step_runs_alone_and_the_rest_of_the_manifest_stays(completed) -> No
 
 
 def test_the_stages_of_a_notebook_are_named_by_their_headings(project: Path) -> None:
-    make_project(project / "inner")
-    notebook = notebook_parameters.read_notebook(project / "inner" / "notebooks" / "01_data.py")
-    headings = list(progress.headings(notebook).values())
+    make_project(project)
+    headings = list(progress.headings(profiles.read_notebook("01_data")).values())
     assert headings[-1] == "The end"
     assert headings[1] == "Report of 01_data"
 

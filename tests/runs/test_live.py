@@ -12,11 +12,10 @@ import pytest
 from small_project import make_project
 
 from medisum_utils.runs import live
-from medisum_utils.runs.attempt import Attempt
-from medisum_utils.runs.execute import prepare_run
+from medisum_utils.runs.attempt import Attempt, repeatedly
 from medisum_utils.runs.live import Standing
+from medisum_utils.runs.plan import prepare_run
 from medisum_utils.runs.progress import ERASE_LINE, INDENT, SPARSE_S, Pace, Progress
-from medisum_utils.runs.watch import Repeatedly
 
 LONG_HEADING = "Where is it weak? By length and by kind of visit, and what that says of the rest"
 CELL = SimpleNamespace(cell_type="code", id="a", metadata={})
@@ -69,7 +68,7 @@ def test_no_text_gets_to_the_terminal(tmp_path: Path, content: dict) -> None:
     path.write_text(json.dumps(content))
     screen, progress = make_progress(in_terminal=True)
     with pytest.raises(ValueError, match="expected|invalid literal|could not convert"):
-        progress.follow(path)
+        progress.show(live.read(path))
     assert "knee" not in screen.text
 
 
@@ -154,7 +153,7 @@ def test_a_notebook_s_kernel_is_listened_to_while_it_runs(project: Path) -> None
     attempt = Attempt("01_data", prepare_run("mine"), Screen().say)
     shown: queue.Queue[Standing] = queue.Queue()
     attempt.progress.show = shown.put
-    with attempt.followed():
+    with attempt.watched():
         folder = Path(os.environ[live.FILE_VARIABLE]).parent
         live.tell("note", n_done=32, n_total=200)
         assert shown.get(timeout=30) == Standing("note", 32, 200)
@@ -169,7 +168,9 @@ def test_what_is_done_repeatedly_stops_at_an_error_and_raises_it_at_the_end() ->
         calls.append(1)
         raise ValueError("expected a number, got a word")
 
-    repeated = Repeatedly(fail, every_s=0.001)
-    with pytest.raises(ValueError, match="expected a number"), repeated:
-        repeated._calls.exception(timeout=30)
+    with (
+        pytest.raises(ValueError, match="expected a number"),
+        repeatedly(fail, every_s=0.001) as running,
+    ):
+        running.exception(timeout=30)
     assert len(calls) == 1

@@ -34,7 +34,7 @@ def notebook(project: Path) -> Path:
 
 
 def test_parameters_are_read_without_running(notebook: Path, project: Path) -> None:
-    parameters = profiles.read_parameters(project / "notebooks" / "01_data.py")
+    parameters = profiles.read_parameters("01_data")
     assert list(parameters) == [
         "profile", "seed", "learning_rate", "show_text", "targets", "limit", "anything",
     ]  # fmt: skip
@@ -55,7 +55,7 @@ def test_a_parameters_cell_holds_literals(project: Path, cell: str, expected: st
     path = project / "notebooks" / "01_data.py"
     path.write_text(f"# %%\n1\n\n{cell}")
     with pytest.raises(ValueError, match=expected):
-        profiles.read_parameters(path)
+        profiles.read_parameters("01_data")
 
 
 def test_a_profile_keeps_its_values(notebook: Path) -> None:
@@ -180,10 +180,7 @@ def test_run_all_in_jupyterlab_is_the_default_profile() -> None:
     for step in profiles.standard_steps(chosen):
         injected = profiles.all_parameters(step, "tiny", chosen.get(step, {}))
         assert injected == profiles.all_parameters(step, "tiny", {}), step
-        assert (
-            profiles.read_parameters(profiles.notebooks_dir() / f"{step}.py")["profile"].default
-            == "tiny"
-        )
+        assert profiles.read_parameters(step)["profile"].default == "tiny"
 
 
 def test_what_concerns_a_whole_run_is_said_in_one_notebook() -> None:
@@ -195,12 +192,9 @@ def test_what_concerns_a_whole_run_is_said_in_one_notebook() -> None:
         "max_new_tokens": "04_eval",
         "instruction": "02_format",
     }
-    parameters = {
-        step: profiles.read_parameters(profiles.notebooks_dir() / f"{step}.py")
-        for step in profiles.standard_steps()
-    }
-    for name, home in once.items():
-        assert [step for step in parameters if name in parameters[step]] == [home], name
+    parameters = {step: profiles.read_parameters(step) for step in profiles.standard_steps()}
+    for name, notebook in once.items():
+        assert [step for step in parameters if name in parameters[step]] == [notebook], name
 
 
 def test_a_profile_that_now_hides_what_01_was_run_to_show_stops(

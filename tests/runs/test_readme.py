@@ -172,11 +172,18 @@ def test_a_changed_record_shows(path: tuple[str, ...]) -> None:
     assert readme.filled(text, changed) != text
 
 
+def leave(found: dict) -> None:
+    """Metrics and manifest of a complete run, in their places."""
+    path = runs.write_json(runs.report_dir("tiny") / "metrics.json", found)
+    content = manifest()
+    content["steps"]["04_eval"]["outputs"] = {runs.shown_path(path): runs.sha256_file(path)}
+    runs.write_manifest("tiny", content)
+
+
 def test_a_run_changes_the_readme_only_through_the_command(project: Path) -> None:
     text, _ = published()
     (project / "README.md").write_text(text, encoding="utf-8")
-    runs.write_json(runs.report_dir("tiny") / "metrics.json", metrics())
-    runs.write_manifest("tiny", manifest())
+    leave(metrics())
     readme.main()
     held = json.loads((project / "reports" / "published.json").read_text(encoding="utf-8"))
     assert held == record()
@@ -185,7 +192,7 @@ def test_a_run_changes_the_readme_only_through_the_command(project: Path) -> Non
     # another run, and nobody published it
     found = metrics()
     found["splits"]["test"]["systems"]["finetuned"]["rouge1"] = score(0.5)
-    runs.write_json(runs.report_dir("tiny") / "metrics.json", found)
+    leave(found)
     assert readme.filled(written, held) == written
     readme.main()
     assert (project / "README.md").read_text(encoding="utf-8") != written
@@ -202,7 +209,7 @@ def test_a_run_that_lacks_a_step_is_not_published(project: Path) -> None:
 
 def table_rows(record: dict) -> list[str]:
     """The rows of the only table of the results."""
-    (table,) = re.findall(r"(?:^\|.*\n?)+", readme.results(record), re.MULTILINE)
+    (table,) = re.findall(r"(?:^\|.*\n?)+", readme.results_part(record), re.MULTILINE)
     return table.splitlines()[2:]
 
 
@@ -231,7 +238,7 @@ def test_what_has_no_meaning_is_a_dash() -> None:
     rows = [row for row in table_rows(record()) if "dialogue copied" in row]
     assert len(rows) == 2
     assert all(row.endswith("| 20.0 (19.0 to 21.0) | – | – |") for row in rows)
-    assert "A copied dialogue is not a note" in readme.results(record())
+    assert "A copied dialogue is not a note" in readme.results_part(record())
 
 
 def test_the_findings_say_what_each_split_gave() -> None:

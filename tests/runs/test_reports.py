@@ -15,7 +15,7 @@ from nbformat import v4
 from offline import outside_addresses
 
 from medisum_utils import runs
-from medisum_utils.runs import headline, overview, profiles, reports
+from medisum_utils.runs import overview, profiles, reports, results
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMITTED = sorted(
@@ -245,8 +245,14 @@ def score(mean: float) -> dict[str, float]:
     return {"mean": mean, "low": mean - 0.01, "high": mean + 0.01}
 
 
+def evaluated(profile: str, metrics: dict) -> None:
+    """Leaves the metrics as a completed 04_eval does."""
+    step = runs.start("04_eval", profile, {})
+    runs.write_json(step.stage(runs.report_dir(profile) / "metrics.json"), metrics)
+    step.finish()
+
+
 def test_the_overview_shows_what_the_files_say(html: str, project: Path) -> None:
-    runs.start("04_eval", "p", {}).finish()
     ours = {"n": 217, "rouge1": score(0.8123), "facts": {"f1": score(0.7)}}
     copied = {"n": 217, "rouge1": score(0.3), "facts": None}
     base = {"n": 31, "rouge1": score(0.4444), "facts": {"f1": score(0.1)}}
@@ -256,8 +262,7 @@ def test_the_overview_shows_what_the_files_say(html: str, project: Path) -> None
         "systems": {"finetuned": ours, "copy": copied, "base": base},
     }
     metrics = {"model": "models/a-base", "splits": {"test": entry}}
-    path = runs.report_dir("p") / "metrics.json"
-    runs.write_json(path, metrics)
+    evaluated("p", metrics)
     index = overview.write_index().read_text()
     assert outside_addresses(index) == []
     for shown in ("217", "0.812", "0.802–0.822", "0.700", "models/a-base", "p/01_data.html"):
@@ -269,7 +274,7 @@ def test_the_overview_shows_what_the_files_say(html: str, project: Path) -> None
     assert "0.444" not in index  # the base wrote others' encounters in part
     first = {name: found | {"n": 31} for name, found in entry["systems"].items()}
     entry["same_encounters"] = {"n": 31, "systems": first}
-    runs.write_json(path, metrics)
+    evaluated("p", metrics)
     index = overview.write_index().read_text()
     assert index.index("on the first encounters") < index.index("0.444")
     assert "test, 31 notes" in index
@@ -313,7 +318,7 @@ def fact_scores(f1: float, hallucination: float) -> dict:
 
 def write_metrics(profile: str, facts_by: str = "record") -> None:
     """Metrics of two splits as 04 writes them, with every score of every system."""
-    rouges = {name: score(0.9) for name in overview.METRICS}
+    rouges = {name: score(0.9) for name in results.METRICS}
     kinds = {
         "dose": {"n": 40, "f1": score(0.9)},
         "allergy": {"n": 65, "f1": score(0.464)},
@@ -326,9 +331,7 @@ def write_metrics(profile: str, facts_by: str = "record") -> None:
         "finetuned": {"n": 200, **rouges, "facts": fact_scores(0.928, 0.065), "kinds": kinds},
     }
     split = {"n": 200, "facts_by": facts_by, "systems": systems}
-    runs.write_manifest(profile, {"profile": profile, "steps": {"04_eval": {}}})
-    metrics = {"model": "m", "splits": {"test": split, "test_unseen": split}}
-    runs.write_json(runs.report_dir(profile) / "metrics.json", metrics)
+    evaluated(profile, {"model": "m", "splits": {"test": split, "test_unseen": split}})
 
 
 def test_the_overview_says_what_a_profile_is_its_best_figure_and_where_it_fails(
@@ -358,10 +361,10 @@ def test_the_overview_has_no_empty_section(project: Path) -> None:
 def test_a_profile_without_facts_is_judged_by_rouge(project: Path) -> None:
     systems = {"finetuned": {"n": 9, "rouge1": score(0.5), "facts": None, "kinds": None}}
     splits = {"test": {"n": 9, "facts_by": "record", "systems": systems}}
-    assert headline.best_figure(splits) == "ROUGE-1 0.500 (0.490 to 0.510) on 9 notes of test."
-    assert headline.weaknesses(splits) == ""
-    assert headline.score_lines(splits) == ["test, 9 notes: ROUGE-1 0.500 (0.490 to 0.510)"]
-    assert headline.best_figure({}) == ""
+    assert results.best_figure(splits) == "ROUGE-1 0.500 (0.490 to 0.510) on 9 notes of test."
+    assert results.weaknesses(splits) == ""
+    assert results.score_lines(splits) == ["test, 9 notes: ROUGE-1 0.500 (0.490 to 0.510)"]
+    assert results.best_figure({}) == ""
 
 
 def test_the_overview_shows_an_example_only_of_the_newest_run_of_05(project: Path) -> None:

@@ -15,7 +15,9 @@ from patience import run_until_silent
 from small_project import begun, command, contents, make_project
 
 from medisum_utils import runs
-from medisum_utils.runs import attempt, interrupts, locks
+from medisum_utils.runs import execute, interrupts
+from medisum_utils.runs.attempt import Attempt
+from medisum_utils.runs.plan import Run
 
 
 def wait_for(happened, process: subprocess.Popen | None = None, at_most_s: float = 300) -> None:
@@ -80,10 +82,15 @@ def test_a_killed_runner_leaves_no_kernel_and_blocks_nobody(tmp_path: Path) -> N
 
 
 def test_a_lock_is_of_one_profile_and_ends_with_its_block(project: Path) -> None:
-    busy = pytest.raises(locks.ProfileBusy, match=rf"mine .* process {os.getpid()} since ")
-    with locks.hold("mine"), locks.hold("yours"), busy, locks.hold("mine"):
+    busy = pytest.raises(execute.ProfileBusy, match=rf"mine .* process {os.getpid()} since ")
+    with (
+        execute.lock_profile("mine"),
+        execute.lock_profile("yours"),
+        busy,
+        execute.lock_profile("mine"),
+    ):
         pass
-    with locks.hold("mine"):
+    with execute.lock_profile("mine"):
         pass
 
 
@@ -124,9 +131,9 @@ def test_a_signal_that_is_to_be_ignored_stays_so() -> None:
     assert not interrupts.came()
 
 
-def attempt_at(step: str, steps: tuple[str, ...], **asked) -> attempt.Attempt:
-    run = attempt.Run("mine", steps, {each: {} for each in steps}, "mine", **asked)
-    return attempt.Attempt(step, run, print)
+def attempt_at(step: str, steps: tuple[str, ...], **asked) -> Attempt:
+    run = Run("mine", steps, {each: {} for each in steps}, "mine", **asked)
+    return Attempt(step, run, print)
 
 
 def test_the_command_to_go_on_repeats_what_was_asked_for_and_is_still_to_do(
