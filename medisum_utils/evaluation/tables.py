@@ -1,7 +1,7 @@
 """The tables of 04: scores with their intervals, few decimals, narrow enough for the page.
 
 Systems stand side by side only where they wrote notes of the same encounters: a table of a split
-leaves out who wrote fewer; `overview.same_encounters` has the splits of which all wrote all.
+leaves out who wrote fewer; `results.same_encounters` has the splits of which all wrote all.
 """
 
 from __future__ import annotations
