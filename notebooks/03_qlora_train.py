@@ -95,7 +95,7 @@ tokenizer = models.load_tokenizer(base_model)
 renderer = Renderer.load(rendered, tokenizer)
 
 # %% [markdown]
-# Is the machine large enough? That is asked now, not an hour into the run.
+# Is the machine large enough? Better to find out now than an hour into the run.
 
 # %%
 device = models.pick_device(device)
@@ -251,11 +251,11 @@ display(Markdown(f"Validation loss of the base: **{loss_before:.3f}** nats per t
 
 # %%
 if resume:
-    for said in saved.set_incomplete_aside(checkpoints):
-        display(Markdown(said))
+    for message in saved.set_incomplete_aside(checkpoints):
+        display(Markdown(message))
 elif checkpoints.exists():
     shutil.rmtree(checkpoints)
-training_record.write_record(checkpoints, record)
+runs.write_json(checkpoints / training_record.RECORD_FILE, record)
 n_tokens_before = saved.load_state(newest).num_input_tokens_seen if newest else 0
 session_s = 0.0
 if n_done < schedule.n_steps:
@@ -272,8 +272,8 @@ assert trainer.state.global_step == schedule.n_steps
 # %%
 chosen = saved.best_checkpoint(checkpoints, trainer.state)
 log = trainer.state.log_history
-(aside,) = {step.stage(adapter / name).parent for name in saved.ADAPTER_AND_BESIDE}
-saved.save_adapter(chosen, aside, rendered / PROMPT_FILE, record, log)
+(staged,) = {step.stage(adapter / name).parent for name in saved.ADAPTER_AND_BESIDE}
+saved.save_adapter(chosen, staged, rendered / PROMPT_FILE, record, log)
 train_loss, valid_loss = training_report.loss_tables(log)
 outcome = training_report.Outcome(
     loss_before=loss_before,

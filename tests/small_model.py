@@ -78,7 +78,7 @@ def record_adapter(folder: Path, base: Path, max_new_tokens: int = 24, **choices
     from medisum_utils.modelling import training_record
     from medisum_utils.modelling.decoding import DECODING_FILE, Decoding, write_decoding
     from medisum_utils.modelling.model import base_digest
-    from medisum_utils.runs.files import sha256_file
+    from medisum_utils.runs.files import sha256_file, write_json
 
     record = {
         "base": str(base),
@@ -88,7 +88,7 @@ def record_adapter(folder: Path, base: Path, max_new_tokens: int = 24, **choices
         "settings": {},
         "versions": {},
     }
-    training_record.write_record(folder, training_record.with_adapter(record, folder))
+    write_json(folder / "training.json", training_record.with_adapter(record, folder))
     write_decoding(folder / DECODING_FILE, Decoding(max_new_tokens, **choices), folder)
     (folder / "train_log.jsonl").write_text("")
     record_run(folder)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from medisum_utils.runs import resolve, shown_path
 
 if TYPE_CHECKING:
     import torch
-    from peft import PeftConfig, PeftModel
+    from peft import PeftModel
     from transformers import PreTrainedModel
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
@@ -33,51 +33,71 @@ def require_adapter(folder: str | os.PathLike) -> Path:
     return folder
 
 
+def read_record_file(path: Path, fields: Mapping[str, type], remedy: str) -> dict[str, Any]:
+    """The JSON object in a file beside an adapter, which has `fields` of these types.
+
+    Raises: FileNotFoundError where it is missing, ValueError where it is broken; both end in
+    `remedy`.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{shown_path(path)} is missing; {remedy}")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(
+            f"{shown_path(path)} is no JSON ({type(error).__name__}); {remedy}"
+        ) from None
+    for name, kind in fields.items():
+        value = content.get(name) if isinstance(content, dict) else None
+        if not isinstance(value, kind):
+            raise ValueError(
+                f'{shown_path(path)}: expected "{name}" as {kind.__name__}, got '
+                f"{type(value).__name__}; {remedy}"
+            )
+    return content
+
+
 def trained_base(folder: Path) -> str:
     """The base model that an adapter's configuration names.
 
-    Raises: ValueError where it names none.
+    Raises: see `read_record_file`.
     """
-    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-    base = config.get("base_model_name_or_path")
-    if not base:
-        raise ValueError("adapter_config.json names no base model; say which with base_model")
-    return base
+    return _configuration(folder, "say which with base_model")["base_model_name_or_path"]
 
 
-def read_adapter(folder: Path) -> tuple[PeftConfig, dict[str, torch.Tensor]]:
-    """The configuration and the matrices of an adapter, by their names.
+def _configuration(folder: Path, remedy: str) -> dict[str, Any]:
+    fields = {"peft_type": str, "base_model_name_or_path": str}
+    return read_record_file(folder / ADAPTER_FILES[0], fields, remedy)
+
+
+def read_adapter(folder: Path) -> tuple[str, dict[str, torch.Tensor]]:
+    """The name of the base that an adapter was trained on, and its matrices by their names.
 
     Raises: ValueError that names the file that is broken.
     """
-    from peft import PeftConfig
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     configuration, weights = (folder / name for name in ADAPTER_FILES)
     remedy = "make it anew with notebook 03_qlora_train"
-    try:
-        config = PeftConfig.from_pretrained(folder)
-        if config.peft_type != "LORA" or not config.base_model_name_or_path:
-            raise ValueError("no LoRA of a base that it names")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    config = _configuration(folder, remedy)
+    if config["peft_type"] != "LORA":
         raise ValueError(
-            f"{shown_path(configuration)}: expected the JSON of an adapter, got "
-            f"{type(error).__name__}; {remedy}"
-        ) from error
+            f"{shown_path(configuration)}: expected a LoRA, got {config['peft_type']!r}; {remedy}"
+        )
     try:
         stored = load_file(weights)
     except SafetensorError as error:
         raise ValueError(
             f"{shown_path(weights)} is cut off or damaged ({error}); {remedy}"
         ) from error
-    odd = [name for name, matrix in stored.items() if not matrix.isfinite().all()]
-    if odd:
+    broken = [name for name, matrix in stored.items() if not matrix.isfinite().all()]
+    if broken:
         raise ValueError(
-            f"{shown_path(weights)}: expected numbers, got NaN or infinity in {len(odd)} of "
-            f"{len(stored)} matrices, first in {odd[0]}; {remedy}"
+            f"{shown_path(weights)}: expected numbers, got NaN or infinity in {len(broken)} of "
+            f"{len(stored)} matrices, first in {broken[0]}; {remedy}"
         )
-    return config, stored
+    return config["base_model_name_or_path"], stored
 
 
 def attach_lora(model: PreTrainedModel, adapter_dir: str | os.PathLike) -> PeftModel:
@@ -86,10 +106,11 @@ def attach_lora(model: PreTrainedModel, adapter_dir: str | os.PathLike) -> PeftM
     Raises: FileNotFoundError for a missing adapter; ValueError for a broken one, for one that does
     not belong to this base (other layers or sizes), or that would change nothing.
     """
+    import torch
     from peft import PeftModel
 
     folder = require_adapter(adapter_dir)
-    config, stored = read_adapter(folder)
+    trained_on, stored = read_adapter(folder)
     if not any(bool(matrix.any()) for name, matrix in stored.items() if "lora_B" in name):
         raise ValueError(
             f"the adapter in {shown_path(folder)} changes nothing: its B matrices are all zero; "
@@ -97,9 +118,14 @@ def attach_lora(model: PreTrainedModel, adapter_dir: str | os.PathLike) -> PeftM
         )
     misfit = (
         f"the adapter in {shown_path(folder)} was trained on "
-        f"{shown_path(config.base_model_name_or_path)}, which is not this base model: "
+        f"{shown_path(trained_on)}, which is not this base model: "
     )
-    n_expected = 2 * _n_targets(model, stored)  # A and B; peft passes over layers without any
+    names = {name.partition(".lora_")[0].rpartition(".")[2] for name in stored if ".lora_" in name}
+    n_layers = sum(
+        isinstance(module, torch.nn.Linear) and name.rpartition(".")[2] in names
+        for name, module in model.named_modules()
+    )
+    n_expected = 2 * n_layers  # A and B; peft passes over layers without any
     n_stored = sum("lora_" in name for name in stored)
     if n_stored != n_expected:
         raise ValueError(f"{misfit}expected {n_expected} LoRA matrices for it, got {n_stored}")
@@ -108,12 +134,3 @@ def attach_lora(model: PreTrainedModel, adapter_dir: str | os.PathLike) -> PeftM
     except RuntimeError as error:
         raise ValueError(f"{misfit}the matrices have other sizes") from error
     return attached.eval()
-
-
-def _n_targets(model: PreTrainedModel, stored: Iterable[str]) -> int:
-    """How many linear layers bear the names, such as q_proj, that the adapter has matrices for."""
-    import torch
-
-    names = {name.partition(".lora_")[0].rpartition(".")[2] for name in stored if ".lora_" in name}
-    modules = model.named_modules()
-    return sum(isinstance(m, torch.nn.Linear) and n.rpartition(".")[2] in names for n, m in modules)

@@ -24,9 +24,9 @@ from medisum_utils.modelling.training_record import (
     check_resume,
     read_record,
     with_adapter,
-    write_record,
 )
 from medisum_utils.runs import sha256_file, shown_path, write_json
+from medisum_utils.runs.files import write_json_lines
 
 if TYPE_CHECKING:
     from transformers import TrainerState
@@ -100,8 +100,7 @@ def _can_be_read(path: Path) -> bool:
 
 def newest_complete_checkpoint(folder: str | os.PathLike) -> Path | None:
     """The checkpoint with the highest step that can be read to its end, None if there is none."""
-    complete = (path for path in _by_step(folder) if what_is_missing(path) is None)
-    return next(complete, None)
+    return next((path for path in _by_step(folder) if what_is_missing(path) is None), None)
 
 
 def checkpoint_to_resume(folder: str | os.PathLike, record: Mapping[str, Any]) -> Path | None:
@@ -180,11 +179,8 @@ def save_adapter(
 ) -> list[Path]:
     """Puts the adapter of a checkpoint into `folder`, with `prompt`, log and record beside it.
 
-    All is written first and then replaces the files of an earlier run, the record last: whoever
-    finds a mixture after a crash in between finds hashes that do not fit. The base is named as in
-    the record; what the libraries would add (a card with this machine's paths) is left out.
-
-    Returns the files.
+    The base is named as in the record; what the libraries would add (a card with this machine's
+    paths) is left out. Returns the files, the record last.
 
     Raises: ValueError if the prompt is no longer the one of the record.
     """
@@ -194,20 +190,12 @@ def save_adapter(
             "03_qlora_train with resume: true, or train anew"
         )
     folder = Path(folder)
-    partial = folder / "adapter.partial"
-    if partial.exists():
-        shutil.rmtree(partial)
-    partial.mkdir(parents=True)
     config = json.loads((checkpoint / ADAPTER_FILES[0]).read_text(encoding="utf-8"))
     config["base_model_name_or_path"] = record["base"]
-    if isinstance(config.get("target_modules"), list):
-        config["target_modules"].sort()  # peft keeps a set: another order in every process
-    write_json(partial / ADAPTER_FILES[0], config)
-    shutil.copyfile(checkpoint / ADAPTER_FILES[1], partial / ADAPTER_FILES[1])
-    shutil.copyfile(prompt, partial / PROMPT_FILE)
-    lines = (json.dumps(entry) + "\n" for entry in log)
-    (partial / LOG_FILE).write_text("".join(lines), encoding="utf-8")
-    write_record(partial, with_adapter(record, partial))
-    written = [(partial / name).replace(folder / name) for name in ADAPTER_AND_BESIDE]
-    partial.rmdir()
-    return written
+    config["target_modules"].sort()  # peft keeps a set: another order in every process
+    write_json(folder / ADAPTER_FILES[0], config)
+    shutil.copyfile(checkpoint / ADAPTER_FILES[1], folder / ADAPTER_FILES[1])
+    shutil.copyfile(prompt, folder / PROMPT_FILE)
+    write_json_lines(folder / LOG_FILE, log)
+    write_json(folder / RECORD_FILE, with_adapter(record, folder))
+    return [folder / name for name in ADAPTER_AND_BESIDE]

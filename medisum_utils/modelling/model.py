@@ -192,11 +192,11 @@ def merge(base: str, adapter_dir: str | os.PathLike, device: str = "cpu") -> Pre
 
     read_adapter(require_adapter(adapter_dir))  # before minutes of loading
     model = load_base(base).dequantize(dtype=torch.float32)
-    odd = [name for name, weight in model.named_parameters() if not weight.isfinite().all()]
-    if odd:  # peft's own check, of the sum, would blame the adapter
+    broken = [name for name, weight in model.named_parameters() if not weight.isfinite().all()]
+    if broken:  # peft's own check, of the sum, would blame the adapter
         raise ValueError(
             f"the base {shown_path(base)}: expected numbers as weights, got NaN or infinity, first "
-            f"in {odd[0]}; restore the base, the adapter holds none"
+            f"in {broken[0]}; restore the base, the adapter holds none"
         )
     merged = attach_lora(model, adapter_dir).merge_and_unload(safe_merge=True)
     merged.requires_grad_(False)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import bisect
 import hashlib
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medisum_utils.encounter import Encounter
+from medisum_utils.modelling.adapter import read_record_file
 from medisum_utils.runs import write_json
 
 if TYPE_CHECKING:
@@ -248,18 +248,9 @@ def read_prompt(folder: str | os.PathLike) -> dict[str, Any]:
 
     Raises: FileNotFoundError where it is missing, ValueError where it is broken.
     """
-    path = Path(folder) / PROMPT_FILE
-    if not path.exists():
-        raise FileNotFoundError(
-            f"{PROMPT_FILE} is missing in {path.parent.name}/; notebook 02_format writes it for "
-            "03_qlora_train, which puts it beside the adapter"
-        )
-    fields = ("template", "base_model", "tokenizer_sha256", "instruction", "control_ids")
-    try:
-        content = json.loads(path.read_text("utf-8"))
-        return {name: content[name] for name in fields}
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{path.parent.name}/{PROMPT_FILE}: expected a JSON object with "
-            f"{', '.join(fields)}; {type(error).__name__}"
-        ) from None
+    return read_record_file(
+        Path(folder) / PROMPT_FILE,
+        dict.fromkeys(("template", "base_model", "tokenizer_sha256", "instruction"), str)
+        | {"control_ids": dict},
+        "notebook 02_format writes it for 03_qlora_train, which puts it beside the adapter",
+    )

@@ -1,24 +1,34 @@
-"""Rendered splits: what became of every encounter, and the files that pass them on to training."""
+"""Rendered splits: what became of every encounter, their files, and the tables and figure of 02."""
 
 from __future__ import annotations
 
 import html
+import itertools
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
+import numpy as np
+import pandas as pd
+
+from medisum_utils import figures
 from medisum_utils.encounter import Encounter
 from medisum_utils.modelling.prompt import RenderedExample, Renderer
 from medisum_utils.runs.files import read_json_lines, write_json_lines
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+PARTS = ("prompt", "note")
+N_BINS = 30
+_LINES = ("-", "--")
+_QUANTILES = {0.05: "5%", 0.5: "median", 0.95: "95%", 1.0: "longest"}
+
 
 def render_all(
-    renderer: Renderer,
-    encounters: Iterable[Encounter],
-    *,
-    max_tokens: int,
-    policy: str = "drop",
+    renderer: Renderer, encounters: Iterable[Encounter], *, max_tokens: int, policy: str
 ) -> tuple[list[RenderedExample], Counter[str]]:
     """Renders a split and counts what became of it: "whole", "cut", "dropped: <reason>".
 
@@ -30,9 +40,9 @@ def render_all(
         rendered = renderer.fitted_example(encounter, max_tokens, policy)
         if isinstance(rendered, str):
             fates[f"dropped: {rendered}"] += 1
-            continue
-        fates["cut" if rendered.n_cut_turns else "whole"] += 1
-        examples.append(rendered)
+        else:
+            fates["cut" if rendered.n_cut_turns else "whole"] += 1
+            examples.append(rendered)
     if not examples:
         raise ValueError(f"expected examples within {max_tokens} tokens, got none ({dict(fates)})")
     return examples, fates
@@ -54,25 +64,73 @@ def supervised_html(renderer: Renderer, example: RenderedExample) -> str:
     It shows the text: the caller decides whether it may be seen.
     """
     names = {number: token for token, number in renderer.control_ids.items()}
-    parts: list[str] = []
-    run: list[int] = []  # pieces decode together: one character may be spread over several
+    pairs = zip(example.input_ids, example.completion_mask, strict=True)
+    shown = ""
+    # Other pieces decode together, since one character may be spread over several.
+    for (name, supervised), group in itertools.groupby(
+        pairs, key=lambda pair: (names.get(pair[0]), pair[1])
+    ):
+        text = html.escape(name or renderer.decode_note([token for token, _ in group]))
+        if name:
+            text = f"<b>{text}</b>"
+        shown += f"<mark>{text}</mark>" if supervised else text
+    return f'<pre style="white-space: pre-wrap">{shown}</pre>'
 
-    def close(supervised: bool) -> None:
-        if not run:
-            return
-        text = html.escape(renderer.decode_note(run))
-        parts.append(f"<mark>{text}</mark>" if supervised else text)
-        run.clear()
 
-    was_supervised = 0
-    for token, supervised in zip(example.input_ids, example.completion_mask, strict=True):
-        if token in names or supervised != was_supervised:
-            close(bool(was_supervised))
-        if token in names:
-            box = f"<b>{html.escape(names[token])}</b>"
-            parts.append(f"<mark>{box}</mark>" if supervised else box)
-        else:
-            run.append(token)
-        was_supervised = supervised
-    close(bool(was_supervised))
-    return f'<pre style="white-space: pre-wrap">{"".join(parts)}</pre>'
+def token_lengths(examples: Mapping[str, Sequence[RenderedExample]]) -> pd.DataFrame:
+    """One row an example: split, and the tokens of its prompt, its note and both."""
+    rows = [
+        (split, example.n_prompt_tokens, example.n_completion_tokens)
+        for split, rendered in examples.items()
+        for example in rendered
+    ]
+    table = pd.DataFrame(rows, columns=["split", *PARTS])
+    table["whole example"] = table["prompt"] + table["note"]
+    return table
+
+
+def lengths_summary(lengths: pd.DataFrame) -> pd.DataFrame:
+    """The quantiles of `token_lengths`, in tokens, for each split."""
+    quantiles = lengths.groupby("split").quantile(list(_QUANTILES)).round().astype(int)
+    return quantiles.rename(index=_QUANTILES, level=1).map("{:,}".format)
+
+
+def tokens_table(
+    n_words: Mapping[str, int], n_pieces: Mapping[str, int], lengths: pd.DataFrame
+) -> pd.DataFrame:
+    """A row a split: words of dialogue, tokens for each of them, tokens in all and supervised."""
+    sums = lengths.groupby("split")[["whole example", "note"]].sum()
+    rows = {
+        split: {
+            "dialogue words": f"{n_words[split]:,}",
+            "tokens per word": f"{n_pieces[split] / n_words[split]:.2f}",
+            "tokens, rendered": f"{n_tokens:,}",
+            "supervised tokens": f"{n_labels:,}",
+            "supervised (%)": f"{100 * n_labels / n_tokens:.1f}",
+        }
+        for split, (n_tokens, n_labels) in zip(n_words, sums.loc[list(n_words)].values, strict=True)
+    }
+    return pd.DataFrame(rows).T.rename_axis("split")
+
+
+def draw_token_lengths(axes: Sequence[Axes], lengths: pd.DataFrame) -> None:
+    """Draws a histogram for prompts and one for notes, every split in both, the legend below."""
+    rows = dict(iter(lengths.groupby("split", sort=False)))
+    for ax, part in zip(axes, PARTS, strict=True):
+        edges = np.histogram_bin_edges(lengths[part], bins=N_BINS)
+        for (split, table), line in zip(rows.items(), _LINES, strict=True):
+            ax.hist(
+                table[part],
+                edges,
+                weights=np.full(len(table), 100 / len(table)),
+                histtype="step",
+                color=figures.colour_of(split),
+                linestyle=line,
+                label=f"{split} (n = {len(table):,})",
+            )
+        ax.set(xlabel=f"{part} length (tokens)", ylabel="share of examples (%)")
+        median = rows["train"][part].median()
+        ax.set_title(f"Half the {part}s: at most {median:,.0f} tokens")
+    axes[0].figure.legend(
+        *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(rows)
+    )

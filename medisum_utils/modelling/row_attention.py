@@ -29,20 +29,16 @@ def rows_on_cpu(model: PreTrainedModel) -> Iterator[None]:
     if model.device.type != "cpu" or model.config.model_type != "llama" or used != "sdpa":
         yield
         return
-    _register()
-    model.set_attn_implementation(NAME)
-    try:
-        yield
-    finally:
-        model.set_attn_implementation(used)
-
-
-def _register() -> None:
     from transformers import AttentionInterface, AttentionMaskInterface
     from transformers.masking_utils import sdpa_mask
 
     AttentionInterface.register(NAME, row_attention)
     AttentionMaskInterface.register(NAME, sdpa_mask)
+    model.set_attn_implementation(NAME)
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(used)
 
 
 def row_attention(

@@ -13,10 +13,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medisum_utils.modelling.adapter import ADAPTER_FILES, require_adapter
+from medisum_utils.modelling.adapter import ADAPTER_FILES, read_record_file, require_adapter
 from medisum_utils.modelling.model import base_digest
 from medisum_utils.modelling.prompt import PROMPT_FILE
-from medisum_utils.runs import require, resolve, sha256_file, shown_path, versions, write_json
+from medisum_utils.runs import require, resolve, sha256_file, shown_path, versions
 
 if TYPE_CHECKING:
     from peft import LoraConfig
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 RECORD_FILE = "training.json"
 
 _NOTEBOOK = "03_qlora_train"
-_AGAIN = f"notebook {_NOTEBOOK} writes it: train anew with resume: false"
+_REMEDY = f"notebook {_NOTEBOOK} writes it: train anew with resume: false"
 _PACKAGES = ("torch", "transformers", "peft", "trl", "bitsandbytes")
 _FIELDS = {
     "base": str,
@@ -111,11 +111,6 @@ def _required(folder: str | os.PathLike, name: str, made_by: str) -> Path:
     return require(Path(folder) / name, made_by, Path(folder).name)
 
 
-def write_record(folder: str | os.PathLike, record: Mapping[str, Any]) -> Path:
-    """Writes `training.json` into `folder`, whole or not at all."""
-    return write_json(resolve(folder) / RECORD_FILE, record)
-
-
 def with_adapter(record: Mapping[str, Any], folder: str | os.PathLike) -> dict[str, Any]:
     """The record completed by the hashes of the adapter's files in `folder`."""
     hashes = {field: sha256_file(resolve(folder) / name) for field, name in _ADAPTER_FIELDS.items()}
@@ -127,21 +122,7 @@ def read_record(folder: str | os.PathLike) -> dict[str, Any]:
 
     Raises: FileNotFoundError that says which notebook makes it; ValueError for a broken one.
     """
-    path = _required(resolve(folder), RECORD_FILE, _NOTEBOOK)
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(
-            f"{shown_path(path)} is no JSON ({type(error).__name__}); {_AGAIN}"
-        ) from None
-    for name, kind in _FIELDS.items():
-        value = record.get(name) if isinstance(record, dict) else None
-        if not isinstance(value, kind):
-            raise ValueError(
-                f'{shown_path(path)}: expected "{name}" as {kind.__name__}, got '
-                f"{type(value).__name__}; {_AGAIN}"
-            )
-    return record
+    return read_record_file(resolve(folder) / RECORD_FILE, _FIELDS, _REMEDY)
 
 
 def check_resume(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
@@ -152,19 +133,23 @@ def check_resume(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
     Raises: ValueError that names each difference with both values and says what to do.
     """
     new = json.loads(json.dumps(new))  # as it would come from a file
-    differing = [*_differing(old["settings"], new["settings"])]
-    differing += _differing(_hashes(old), _hashes(new))
+    differing = "; ".join(
+        (
+            *_differing(old["settings"], new["settings"]),
+            *_differing(_hashes(old), _hashes(new)),
+        )
+    )
     if differing:
         raise ValueError(
             "the checkpoints were trained otherwise, and going on would mix the two: "
-            f"{'; '.join(differing)}. Change it back (a base: put it back; data and prompt: run "
+            f"{differing}. Change it back (a base: put it back; data and prompt: run "
             f"01_data and 02_format as they were), or train anew with resume: false in {_NOTEBOOK}"
         )
-    others = [*_differing(old["versions"], new["versions"])]
-    if others:
+    other_versions = "; ".join(_differing(old["versions"], new["versions"]))
+    if other_versions:
         warnings.warn(
             "the checkpoints were made with other versions, so the losses may differ from those "
-            f"of one whole run: {'; '.join(others)}",
+            f"of one whole run: {other_versions}",
             stacklevel=2,
         )
 
@@ -185,30 +170,28 @@ def check_adapter(
     """
     folder = require_adapter(folder)
     record = read_record(folder)
-    there = with_adapter(record, folder)
-    found = {name: there[field] for field, name in _ADAPTER_FIELDS.items()}
-    found[PROMPT_FILE] = sha256_file(_required(folder, PROMPT_FILE, _NOTEBOOK))
-    expected = {name: record.get(field) for field, name in _ADAPTER_FIELDS.items()}
-    expected[PROMPT_FILE] = record["prompt_sha256"]
-    changed = [name for name in found if found[name] != expected[name]]
+    fields = {**_ADAPTER_FIELDS, "prompt_sha256": PROMPT_FILE}
+    expected = {name: record.get(field) for field, name in fields.items()}
+    present = {name: sha256_file(_required(folder, name, _NOTEBOOK)) for name in expected}
+    changed = [name for name in present if present[name] != expected[name]]
     if changed:
         raise ValueError(
             f"{shown_path(folder)}: {' and '.join(changed)} changed since {_NOTEBOOK} wrote the "
-            f"adapter: {'; '.join(_differing(expected, found))}. Run {_NOTEBOOK} again (where its "
-            "checkpoints are still there, resume: true takes the adapter from them)"
+            f"adapter: {'; '.join(_differing(expected, present))}. Run {_NOTEBOOK} again (where "
+            "its checkpoints are still there, resume: true takes the adapter from them)"
         )
     trained = f"the adapter in {shown_path(folder)} was trained"
-    if base_sha256 != record["base_sha256"]:
-        difference = "; ".join(_differing({"base": record["base_sha256"]}, {"base": base_sha256}))
+    difference = "; ".join(_differing({"base": record["base_sha256"]}, {"base": base_sha256}))
+    if difference:
         raise ValueError(
             f"{trained} on another base than this one ({shown_path(record['base'])} as it was "
             f"then): {difference}. Put the base back, or run {_NOTEBOOK} again"
         )
-    differing = [] if data is None else [*_differing(record["data"], data)]
+    differing = "; ".join(_differing(record["data"], data)) if data is not None else ""
     if differing:
         raise ValueError(
-            f"{trained} on other data than are here now: {'; '.join(differing)}. Run {_NOTEBOOK} "
-            "again, or 01_data and 02_format as they were"
+            f"{trained} on other data than are here now: {differing}. Run {_NOTEBOOK} again, or "
+            "01_data and 02_format as they were"
         )
     return record
 

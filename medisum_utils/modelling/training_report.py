@@ -125,7 +125,7 @@ def draw_losses(
     axis: Axes, train: pd.DataFrame, valid: pd.DataFrame, outcome: Outcome, schedule: Schedule
 ) -> None:
     """Draws both losses over the steps on a logarithmic axis and marks the checkpoint kept."""
-    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+    from matplotlib.ticker import MaxNLocator
 
     axis.plot(train["step"], train["loss"], color=figures.colour_of("train"), label="training")
     axis.plot(
@@ -144,18 +144,11 @@ def draw_losses(
         ha="center",
         arrowprops={"arrowstyle": "-"},
     )
-    examples = (
-        "1 example"
-        if schedule.examples_per_step == 1
-        else (f"{schedule.examples_per_step:,} examples")
-    )
+    n_examples = schedule.examples_per_step
+    examples = "1 example" if n_examples == 1 else f"{n_examples:,} examples"
     axis.set(xlabel=f"step (of {examples})", ylabel="loss (nats per note token)", yscale="log")
     axis.xaxis.set(major_locator=MaxNLocator(integer=True), major_formatter="{x:,.0f}")
-    axis.yaxis.set(
-        major_locator=LogLocator(subs=(1, 2, 5)),
-        major_formatter="{x:g}",
-        minor_formatter=NullFormatter(),
-    )
+    figures.plain_log_ticks(axis.yaxis)
     axis.set_title(
         f"Validation loss: {outcome.loss_before:.2f} at first, {outcome.best_loss:.2f} at best"
     )

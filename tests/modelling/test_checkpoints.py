@@ -12,10 +12,9 @@ import torch
 from test_training import N_STEPS, SAVED_AT, build_trainer
 
 from medisum_utils.modelling import checkpoints, training_record
-from medisum_utils.modelling.adapter import ADAPTER_FILES
 from medisum_utils.modelling.model import load_tokenizer, merge
 from medisum_utils.modelling.prompt import Renderer
-from medisum_utils.runs import sha256_file
+from medisum_utils.runs import sha256_file, write_json
 
 NEEDED = (
     "adapter_config.json",
@@ -46,7 +45,7 @@ def two(run, tmp_path) -> Path:
     """A copy of the run's two checkpoints, with a record."""
     folder = tmp_path / "checkpoints"
     shutil.copytree(run[1], folder)
-    training_record.write_record(folder, RECORD)
+    write_json(folder / "training.json", RECORD)
     return folder
 
 
@@ -203,33 +202,12 @@ def test_the_best_checkpoint_is_the_adapter_that_is_saved(run, base, tmp_path):
     training_record.check_adapter(adapter, base_sha256=record["base_sha256"])
 
 
-def test_an_adapter_is_replaced_only_by_a_complete_one(run, base, tmp_path, monkeypatch):
+def test_an_adapter_is_not_saved_beside_another_prompt(run, base, tmp_path):
     trainer, folder = run
     best, log = checkpoints.best_checkpoint(folder, trainer.state), trainer.state.log_history
-    renderer = Renderer(load_tokenizer(base), small_model.INSTRUCTION)
-    prompt = renderer.save(tmp_path / "rendered")
+    prompt = Renderer(load_tokenizer(base), small_model.INSTRUCTION).save(tmp_path / "rendered")
     record = {**RECORD, "prompt_sha256": sha256_file(prompt)}
-    adapter = tmp_path / "adapter"
-    checkpoints.save_adapter(best, adapter, prompt, record, log)
-    before = {path.name: path.read_bytes() for path in adapter.iterdir()}
-    other = {**record, "settings": {"learning_rate": 0.1}}
-
-    def full(*_) -> None:
-        raise OSError(28, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(checkpoints, "write_record", full)
-        with pytest.raises(OSError, match="No space"):
-            checkpoints.save_adapter(best, adapter, prompt, other, log[:1])
-    assert {p.name: p.read_bytes() for p in adapter.iterdir() if p.is_file()} == before
-
     prompt.write_text("{}")
     with pytest.raises(ValueError, match=r"prompt\.json changed while"):
-        checkpoints.save_adapter(best, adapter, prompt, other, log)
-    assert {p.name: p.read_bytes() for p in adapter.iterdir() if p.is_file()} == before
-
-    renderer.save(tmp_path / "rendered")
-    checkpoints.save_adapter(best, adapter, prompt, other, log)
-    assert sorted(before) == sorted(path.name for path in adapter.iterdir())  # no rest
-    assert training_record.read_record(adapter)["settings"] == other["settings"]
-    assert all((adapter / name).read_bytes() == before[name] for name in ADAPTER_FILES)
+        checkpoints.save_adapter(best, tmp_path / "adapter", prompt, record, log)
+    assert not (tmp_path / "adapter").exists()

@@ -377,7 +377,7 @@ def test_a_truncated_adapter_is_named_with_the_step_that_makes_it(base, adapter,
 def test_a_broken_adapter_configuration_is_named(base, adapter, tmp_path, content):
     folder = shutil.copytree(adapter, tmp_path / "adapter")
     (folder / "adapter_config.json").write_text(content)
-    with pytest.raises(ValueError, match=r"adapter_config\.json: expected.*03_qlora_train"):
+    with pytest.raises(ValueError, match=r"adapter_config\.json.*03_qlora_train"):
         merge(base, folder)
 
 

@@ -222,7 +222,7 @@ def test_loading_refuses_another_tokenizer_and_a_broken_file(renderer, tokenizer
     content = json.loads(path.read_text())
     del content["instruction"]
     path.write_text(json.dumps(content))
-    with pytest.raises(ValueError, match="KeyError"):
+    with pytest.raises(ValueError, match='"instruction" as str, got NoneType.*02_format'):
         Renderer.load(tmp_path, tokenizer)
 
 

@@ -7,7 +7,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from medisum_utils.modelling.prompt import RenderedExample
-from medisum_utils.modelling.token_lengths import (
+from medisum_utils.modelling.rendered import (
     draw_token_lengths,
     lengths_summary,
     token_lengths,

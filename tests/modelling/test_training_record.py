@@ -12,7 +12,7 @@ import small_model
 
 from medisum_utils.modelling import training_record
 from medisum_utils.modelling.model import base_digest
-from medisum_utils.runs import sha256_file
+from medisum_utils.runs import sha256_file, write_json
 
 SETTINGS = {"learning_rate": 0.001, "lora_rank": 16, "batch_size": 8, "bf16": False}
 
@@ -44,7 +44,7 @@ def adapter(project: Path, processed: Path, record: dict) -> Path:
     (folder / "adapter_config.json").write_text('{"r": 16}')
     (folder / "adapter_model.safetensors").write_bytes(b"matrices")
     (folder / "prompt.json").write_bytes((processed / "rendered" / "prompt.json").read_bytes())
-    training_record.write_record(folder, training_record.with_adapter(record, folder))
+    write_json(folder / "training.json", training_record.with_adapter(record, folder))
     return folder
 
 
@@ -70,10 +70,8 @@ def test_the_record_holds_what_the_weights_depend_on(record, processed):
 
 
 def test_a_record_is_read_as_it_was_written(record, tmp_path):
-    path = training_record.write_record(tmp_path / "new", record)
-    assert path.name == "training.json"
-    assert training_record.read_record(tmp_path / "new") == record
-    assert [each.name for each in path.parent.iterdir()] == ["training.json"]
+    write_json(tmp_path / "training.json", record)
+    assert training_record.read_record(tmp_path) == record
 
 
 @pytest.mark.parametrize(
@@ -182,7 +180,7 @@ def test_other_data_are_refused(adapter, processed):
 
 
 def test_the_record_of_checkpoints_vouches_for_no_adapter(adapter, processed, record):
-    training_record.write_record(adapter, record)  # without the hashes of the adapter's files
+    write_json(adapter / "training.json", record)  # without the hashes of the adapter's files
     with pytest.raises(ValueError, match=r"_config\.json and adapter_model\.safetensors changed"):
         check(adapter, processed)
 
