@@ -24,7 +24,7 @@ def score_command(
     ] = None,
     match: Annotated[
         str,
-        typer.Option(help="match rows by id or by row; auto: by id if the files have ids"),
+        typer.Option(help="match rows by id or by row; auto: by id, or by row if no file has ids"),
     ] = "auto",
     seed: Annotated[int, typer.Option(help="seed of intervals and p-values")] = 0,
     json: Annotated[Path | None, typer.Option(help="file to write the result to, as JSON")] = None,

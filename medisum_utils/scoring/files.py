@@ -8,8 +8,9 @@ The rules for input; breaking one is an error unless the rule says otherwise:
   program wrote as text. "None." is a valid note;
 - an empty reference or dialogue is an error; an empty prediction means that the system
   wrote nothing: it is kept, scored and counted;
-- rows are matched by id if both files have an id column (`ID_COLUMNS`), otherwise by row.
-  By id, both files have the same ids, each once; by row, the same number of rows.
+- rows are matched by id if both files have an id column (`ID_COLUMNS`), by row if neither has; if
+  only one has, the caller must say "row". By id, both files have the same ids, each once; by row,
+  the same number of rows.
 """
 
 from __future__ import annotations
@@ -40,32 +41,41 @@ class Table:
         """How many rows the file has below its header."""
         return len(next(iter(self.columns.values())))
 
-    def texts(self, names: str | Sequence[str], *, may_be_empty: bool = False) -> list[str]:
-        """Returns the cells of the first column in `names` that the file has.
+    def texts(self, *names: str, may_be_empty: bool = False) -> list[str]:
+        """The cells of the first column in `names` that the file has.
 
         Raises: ValueError for a missing column, a NaN cell, or an empty cell.
         """
-        names = (names,) if isinstance(names, str) else tuple(names)
-        present = [name for name in names if name in self.columns]
-        if not present:
+        column = next((name for name in names if name in self.columns), None)
+        if column is None:
             expected = " or ".join(repr(name) for name in names)
             raise ValueError(
                 f"{self.name}: expected a column {expected}, got {', '.join(self.columns)}"
             )
-        cells = self.columns[present[0]]
-        check_texts(cells, f"{self.name}, column {present[0]!r}", may_be_empty=may_be_empty)
+        cells = self.columns[column]
+        check_texts(cells, f"{self.name}, column {column!r}", may_be_empty=may_be_empty)
         return cells
 
     def ids(self) -> list[str] | None:
-        """Returns the id column's cells, None if the file has no such column.
+        """The id column's cells, None if the file has no such column.
 
         Raises: ValueError for an empty or a repeated id.
         """
-        for id_column in ID_COLUMNS:
-            for column, cells in self.columns.items():
-                if column.strip().lower() == id_column:
-                    return _checked_ids([cell.strip() for cell in cells], self.name, column)
-        return None
+        by_name = {column.strip().lower(): column for column in reversed(self.columns)}
+        column = next((by_name[name] for name in ID_COLUMNS if name in by_name), None)
+        if column is None:
+            return None
+        ids = [cell.strip() for cell in self.columns[column]]
+        if empty := [number for number, key in enumerate(ids, start=1) if not key]:
+            raise ValueError(
+                f"{self.name}, column {column!r}: expected an id, got none in {_some(empty)}"
+            )
+        if repeated := _repeated(ids):
+            raise ValueError(
+                f"{self.name}, column {column!r}: expected each id once, got more of "
+                f"{_some(repeated)} (match by row if they name no encounter)"
+            )
+        return ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,24 +99,22 @@ def read_table(path: str | os.PathLike) -> Table:
     Raises: ValueError for a file that breaks a rule above; OSError for one that cannot be read.
     """
     name = Path(path).name
-    numbered = csv_rows(read_utf8(Path(path), name), name)
-    rows = [[unix_lines(cell) for cell in row] for _, row in numbered if row]
+    rows = [
+        [unix_lines(cell) for cell in row]
+        for _, row in csv_rows(read_utf8(Path(path), name), name)
+        if row
+    ]
     if len(rows) < 2:
         raise ValueError(f"{name}: expected a header and at least one row, got {len(rows)} lines")
-    return Table(name, _by_column(rows[0], rows[1:], name))
-
-
-def _by_column(header: list[str], rows: list[list[str]], name: str) -> dict[str, list[str]]:
-    twice = [column for column, n in Counter(header).items() if n > 1]
-    if twice:
-        raise ValueError(f"{name}: expected each column once, got {_some(twice)} twice")
-    ragged = [number for number, row in enumerate(rows, start=1) if len(row) != len(header)]
-    if ragged:
+    header, *rows = rows
+    if repeated := _repeated(header):
+        raise ValueError(f"{name}: expected each column once, got {_some(repeated)} twice")
+    if ragged := [number for number, row in enumerate(rows, start=1) if len(row) != len(header)]:
         raise ValueError(
             f"{name}: expected {len(header)} cells in each row, got another number in "
             f"row {_some(ragged)}"
         )
-    return {column: [row[i] for row in rows] for i, column in enumerate(header)}
+    return Table(name, {column: [row[i] for row in rows] for i, column in enumerate(header)})
 
 
 def check_texts(texts: Iterable[object], name: str, *, may_be_empty: bool = False) -> None:
@@ -127,10 +135,10 @@ def check_texts(texts: Iterable[object], name: str, *, may_be_empty: bool = Fals
 
 
 def row_order(reference: Table, other: Table, match: str = "auto") -> tuple[list[int], str]:
-    """Returns, for each row of `reference`, the matching row of `other`; and how they were matched.
+    """For each row of `reference`, the matching row of `other`; and how they were matched.
 
-    `match` is "id", "row", or "auto": by id if both files have ids.
-    Raises: ValueError for files that do not match.
+    `match` is "id", "row", or "auto": by id if both files have ids, by row if neither has.
+    Raises: ValueError for files that do not match, and with "auto" if only one has ids.
     """
     if match not in MATCHES:
         raise ValueError(f"expected match to be one of {', '.join(MATCHES)}, got {match!r}")
@@ -138,9 +146,12 @@ def row_order(reference: Table, other: Table, match: str = "auto") -> tuple[list
         ids, other_ids = reference.ids(), other.ids()
         if ids is not None and other_ids is not None:
             return _order_by_id(ids, other_ids, reference.name, other.name), "id"
-        if match == "id":
+        if match == "id" or ids is not None or other_ids is not None:
             lacking = reference.name if ids is None else other.name
-            raise ValueError(f"{lacking}: expected a column {' or '.join(ID_COLUMNS)}, got none")
+            raise ValueError(
+                f"{lacking}: expected a column {' or '.join(ID_COLUMNS)} in both files, got none "
+                "in this one (match by row if the rows are in the same order)"
+            )
     if reference.n_rows != other.n_rows:
         raise ValueError(
             f"expected as many rows in {other.name} as in {reference.name}, "
@@ -161,17 +172,8 @@ def _order_by_id(ids: list[str], other_ids: list[str], name: str, other_name: st
     return [row_of_id[key] for key in ids]
 
 
-def _checked_ids(ids: list[str], name: str, column: str) -> list[str]:
-    empty = [number for number, key in enumerate(ids, start=1) if not key]
-    if empty:
-        raise ValueError(f"{name}, column {column!r}: expected an id, got none in {_some(empty)}")
-    twice = [key for key, n in Counter(ids).items() if n > 1]
-    if twice:
-        raise ValueError(
-            f"{name}, column {column!r}: expected each id once, got more of {_some(twice)} "
-            "(match by row if they name no encounter)"
-        )
-    return ids
+def _repeated(items: Iterable[str]) -> list[str]:
+    return [item for item, n in Counter(items).items() if n > 1]
 
 
 def _some(items: Sequence[object]) -> str:

@@ -25,17 +25,13 @@ from medisum_utils.notes.divisions import (
     aci_divisions,
     soap_divisions,
 )
-from medisum_utils.scoring.files import AS_USUAL, Reading, Table, check_texts, read_table, row_order
+from medisum_utils.scoring.files import AS_USUAL, Reading, check_texts, read_table, row_order
 from medisum_utils.scoring.report import DivisionScores, Report, Scores, make_report
 from medisum_utils.scoring.rouge import rouge_scores
 
 PROTOCOLS = ("aci-bench", "mts", "soap")
 FACT_NAMES = ("precision", "recall", "f1", "omission", "hallucination")
-NOTE_COLUMNS = {
-    "aci-bench": ("note",),
-    "mts": ("section_text", "note"),
-    "soap": ("note",),
-}
+NOTE_COLUMNS = {"aci-bench": ("note",), "mts": ("section_text", "note"), "soap": ("note",)}
 DIALOGUE_COLUMN = "dialogue"
 GROUP_COLUMN = "section_header"  # MTS-Dialog's
 
@@ -86,24 +82,31 @@ def score_files(
     _check_protocol(protocol)
     names = (reading.column,) if reading.column else NOTE_COLUMNS[protocol]
     table = read_table(references)
+    groups = None
+    if protocol == "mts" and GROUP_COLUMN in table.columns:
+        groups = [header.strip() for header in table.texts(GROUP_COLUMN)]
     matched: dict[str, str] = {}
 
-    def notes(path: str | os.PathLike, columns: Sequence[str], role: str) -> list[str]:
+    def notes(path: str | os.PathLike | None, role: str, *columns: str) -> list[str] | None:
+        if path is None:
+            return None
         other = read_table(path)
         order, matched[role] = row_order(table, other, reading.match)
-        cells = other.texts(columns, may_be_empty=role in ("predictions", "against"))
+        cells = other.texts(*columns, may_be_empty=role != "dialogues")
         return [cells[place] for place in order]
 
-    result = score(
-        table.texts(names),
-        notes(predictions, names, "predictions"),
-        dialogues=notes(dialogues, (DIALOGUE_COLUMN,), "dialogues") if dialogues else None,
-        against=notes(against, names, "against") if against else None,
+    report = score(
+        table.texts(*names),
+        notes(predictions, "predictions", *names),
+        dialogues=notes(dialogues, "dialogues", DIALOGUE_COLUMN),
+        against=notes(against, "against", *names),
         protocol=protocol,
-        groups=_groups(table, protocol),
+        groups=groups,
         seed=seed,
     )
-    return result.with_source(matched=matched, ids=table.ids() if reading.match != "row" else None)
+    ids = None if reading.match == "row" else table.ids()
+    per_note = {"ids": ids, **report.data["per_note"]}
+    return Report({**report.data, "matched_by": matched, "per_note": per_note})
 
 
 def per_note(
@@ -113,12 +116,18 @@ def per_note(
     protocol: str,
     groups: Sequence[str] | None,
 ) -> Scores:
-    """Returns one system's scores of every note, in 0 to 1; see `score` for the arguments."""
+    """One system's scores of every note, in 0 to 1; see `score` for the arguments."""
     _check_protocol(protocol)
     _check_lengths(references, predictions=predictions, dialogues=dialogues, groups=groups)
     check_texts(references, "references")
     check_texts(predictions, "predictions", may_be_empty=True)
-    divisions, headers = _divide(references, predictions, protocol, groups)
+    headers = None
+    if protocol == "aci-bench":
+        divisions = _aci(references, predictions)
+    elif protocol == "soap":
+        divisions, headers = _soap(references, predictions)
+    else:
+        divisions = _grouped(references, predictions, groups or ())
     return Scores(
         n_empty_predictions=sum(not note.strip() for note in predictions),
         rouge=rouge_scores(references, predictions),
@@ -128,30 +137,12 @@ def per_note(
     )
 
 
-def _divide(
-    references: Sequence[str],
-    predictions: Sequence[str],
-    protocol: str,
-    groups: Sequence[str] | None,
-) -> tuple[dict[str, DivisionScores], dict[str, Any] | None]:
-    if protocol == "aci-bench":
-        return _aci(references, predictions), None
-    if protocol == "soap":
-        return _soap(references, predictions)
-    return _grouped(references, predictions, groups), None
-
-
 def _aci(references: Sequence[str], predictions: Sequence[str]) -> dict[str, DivisionScores]:
     """Scores every note in every division; a missing one is the evaluator's own word, not empty."""
-    reference_divisions = [aci_divisions(note) for note in references]
-    prediction_divisions = [aci_divisions(note) for note in predictions]
+    sides = [[aci_divisions(note) for note in notes] for notes in (references, predictions)]
+    everywhere = range(len(references))
     return {
-        name: _division(
-            [texts[name] for texts in reference_divisions],
-            [texts[name] for texts in prediction_divisions],
-            missing=ACI_MISSING,
-            all_notes=True,
-        )
+        name: _division(*_texts(sides, name), everywhere, missing=ACI_MISSING)
         for name in ACI_DIVISIONS
     }
 
@@ -159,79 +150,73 @@ def _aci(references: Sequence[str], predictions: Sequence[str]) -> dict[str, Div
 def _soap(
     references: Sequence[str], predictions: Sequence[str]
 ) -> tuple[dict[str, DivisionScores], dict[str, Any]]:
-    sides = {
-        "references": [soap_divisions(note) for note in references],
-        "predictions": [soap_divisions(note) for note in predictions],
-    }
-    combined = [note.combines for note in sides["predictions"]]
-    divisions = {
-        name: _division(
-            [note.divisions[name] for note in sides["references"]],
-            [note.divisions[name] for note in sides["predictions"]],
-            missing="",
-            left_out=combined if name in ("assessment", "plan") else None,
-        )
-        for name in SOAP_DIVISIONS
-    }
+    """Scores a division where the reference has it, and counts headers."""
+    sides = [[soap_divisions(note) for note in notes] for notes in (references, predictions)]
+    divisions = {}
+    for name in SOAP_DIVISIONS:
+        texts = _texts([[note.divisions for note in notes] for notes in sides], name)
+        comparable = [
+            place
+            for place, note in enumerate(sides[1])
+            if not (note.combines and name in ("assessment", "plan"))
+        ]
+        divisions[name] = _division(*texts, comparable, missing="", only_present=True)
     headers = {
         side: {
             "unknown": dict(Counter(h for note in notes for h in note.unknown_headers)),
             "n_without": sum(not note.has_headers for note in notes),
         }
-        for side, notes in sides.items()
+        for side, notes in zip(("references", "predictions"), sides, strict=True)
     }
     return divisions, headers
 
 
-def _division(
-    references: list[str],
-    predictions: list[str],
-    missing: str,
-    *,
-    all_notes: bool = False,
-    left_out: list[bool] | None = None,
-) -> DivisionScores:
-    """Scores one division in notes whose reference has it, or in all, except those `left_out`."""
-    left_out = left_out or [False] * len(references)
-    notes = list(zip(references, predictions, left_out, strict=True))
-    places = [
-        place for place, (a, _, out) in enumerate(notes) if not out and (all_notes or a != missing)
-    ]
-    return DivisionScores(
-        places=places,
-        values=rouge_scores([references[i] for i in places], [predictions[i] for i in places]),
-        n_missing=sum(b == missing != a for a, b, out in notes if not out),
-        n_added=sum(a == missing != b for a, b, out in notes if not out),
-    )
-
-
 def _grouped(
-    references: Sequence[str], predictions: Sequence[str], groups: Sequence[str] | None
+    references: Sequence[str], predictions: Sequence[str], groups: Sequence[str]
 ) -> dict[str, DivisionScores]:
     """Scores the notes of each group separately, largest group first."""
-    result = {}
-    for group, _ in Counter(groups or ()).most_common():
-        places = [place for place, name in enumerate(groups or ()) if name == group]
-        values = rouge_scores([references[i] for i in places], [predictions[i] for i in places])
-        n_missing = sum(not predictions[i].strip() for i in places)
-        result[group] = DivisionScores(places, values, n_missing, n_added=0)
-    return result
+    # An empty prediction is one without text, be there white space.
+    predictions = [note if note.strip() else "" for note in predictions]
+    places = {group: [] for group, _ in Counter(groups).most_common()}
+    for place, group in enumerate(groups):
+        places[group].append(place)
+    return {
+        group: _division(references, predictions, at, missing="") for group, at in places.items()
+    }
+
+
+def _texts(sides: list[list[dict[str, str]]], division: str) -> list[list[str]]:
+    """A division's text in the references and in the predictions."""
+    return [[note[division] for note in notes] for notes in sides]
+
+
+def _division(
+    references: Sequence[str],
+    predictions: Sequence[str],
+    places: Sequence[int],
+    *,
+    missing: str,
+    only_present: bool = False,
+) -> DivisionScores:
+    """Scores one division of the notes at `places`, or where the reference has it."""
+    is_missing = [(references[i] == missing, predictions[i] == missing) for i in places]
+    scored = [i for i in places if not (only_present and references[i] == missing)]
+    return DivisionScores(
+        places=scored,
+        values=rouge_scores([references[i] for i in scored], [predictions[i] for i in scored]),
+        n_missing=is_missing.count((False, True)),
+        n_added=is_missing.count((True, False)),
+    )
 
 
 def _facts(
     references: Sequence[str], predictions: Sequence[str], dialogues: Sequence[str]
-) -> dict[str, list[float | None]]:
+) -> dict[str, list[float]]:
     from medisum_utils.facts import score_note  # its word lists are read only when needed
 
     check_texts(dialogues, "dialogues")
     notes = [score_note(*texts) for texts in zip(references, predictions, dialogues, strict=True)]
     return {name: [getattr(note, name) for note in notes] for name in FACT_NAMES}
-
-
-def _groups(table: Table, protocol: str) -> list[str] | None:
-    if protocol != "mts" or GROUP_COLUMN not in table.columns:
-        return None
-    return [header.strip() for header in table.texts(GROUP_COLUMN)]
 
 
 def _check_protocol(protocol: str) -> None:

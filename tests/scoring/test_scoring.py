@@ -201,18 +201,35 @@ def test_rows_are_matched_by_id_whatever_their_order(references, tmp_path):
     )
 
 
-def test_rows_without_ids_are_matched_by_row(references, tmp_path):
-    report = score_files(references, _write(tmp_path / "plain.csv", NOTES))
+def test_rows_without_ids_are_matched_by_row(tmp_path):
+    plain = _write(tmp_path / "plain.csv", NOTES)
+    report = score_files(plain, plain)
     assert report.data["matched_by"] == {"predictions": "row"}
     assert _means(report)["rouge1"] == 100
     with pytest.raises(ValueError, match=r"plain\.csv: expected a column id"):
-        score_files(references, tmp_path / "plain.csv", reading=Reading(match="id"))
+        score_files(plain, plain, reading=Reading(match="id"))
+
+
+@pytest.mark.parametrize("role", ["references", "predictions", "against", "dialogues"])
+def test_ids_in_only_one_file_are_an_error_unless_rows_are_asked_for(references, tmp_path, role):
+    """The rows may be in any order: to pair them by row would score strangers' notes in silence."""
+    plain = tmp_path / "plain.csv"
+    rows = [["note", "dialogue"], *[[note, "I am ill."] for note in NOTES]]
+    with plain.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows(rows)
+    files = {"references": references, "predictions": references, role: plain}
+    expected = r"plain\.csv: expected a column id or encounter_id in both files, got none in this"
+    with pytest.raises(ValueError, match=f"{expected} one .*by row"):
+        score_files(**files)
+    report = score_files(**files, reading=Reading(match="row"))
+    assert _means(report)["rouge1"] == 100
+    assert set(report.data["matched_by"].values()) == {"row"}
 
 
 @pytest.mark.parametrize(
     ("ids", "notes", "message"),
     [
-        (None, NOTES[:2], "as many rows in bad.csv as in references.csv, got 2 and 3"),
+        (None, NOTES, "bad.csv: expected a column id or encounter_id in both files, got none"),
         ([1, 2], NOTES[:2], "got 2 rows for 3: lacking 3"),
         ([1, 2, 4], NOTES, "lacking 3; not in references.csv: 4"),
         ([1, 2, 2], NOTES, "expected each id once, got more of 2"),
@@ -304,8 +321,12 @@ def test_the_command_prints_a_table_and_writes_json(references, tmp_path):
 def test_the_command_refuses_bad_input_in_one_line(references, tmp_path):
     bad = _write(tmp_path / "bad.csv", NOTES[:2])
     out = tmp_path / "out.json"
-    result = _run("--references", references, "--predictions", bad, "--json", out)
+    files = ("--references", references, "--predictions", bad)
+    result = _run(*files, "--match", "row", "--json", out)
     assert result.exit_code == 2
     assert "nothing was scored: expected as many rows" in result.output
     assert not out.exists()
+    result = _run(*files)
+    assert result.exit_code == 2
+    assert "nothing was scored: bad.csv: expected a column id" in result.output
     assert _run("--references", references, "--predictions", tmp_path / "none.csv").exit_code == 2
