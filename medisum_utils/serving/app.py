@@ -24,7 +24,7 @@ from medisum_utils.modelling.generation import WrittenNote
 from medisum_utils.notes import UNKNOWN, split_sections
 from medisum_utils.serving.checks import Limits, Refusal, check_dialogue
 from medisum_utils.serving.docs import docs_page
-from medisum_utils.serving.engine import Engine, NotReady, PromptTooLong, QueueFull
+from medisum_utils.serving.engine import OK, Engine
 from medisum_utils.serving.guard import CLIENT_GONE, Guard, refusal_response
 
 STATIC = Path(__file__).with_name("static")
@@ -136,8 +136,7 @@ def _add_api(app: FastAPI, engine: Engine, limits: Limits) -> None:
         response_description="The note.",
     )
     async def generate(request: Request, body: DialogueIn) -> NoteOut:
-        job = _submit(engine, check_dialogue(body.dialogue, limits))
-        written = await _result(request, job)
+        written = await _result(request, engine.submit(check_dialogue(body.dialogue, limits)))
         sections = split_sections(written.text)
         return NoteOut(
             soap_note=written.text,
@@ -159,7 +158,7 @@ def _add_api(app: FastAPI, engine: Engine, limits: Limits) -> None:
     )
     async def health(response: Response) -> Health:
         state, reason = engine.state, engine.reason
-        response.status_code = 200 if state == "ok" else 503
+        response.status_code = 200 if state == OK else 503
         return Health(
             status=state,
             reason=reason,
@@ -216,35 +215,16 @@ def _invalid_body(request: Request, error: RequestValidationError) -> Refusal:
     return Refusal(422, 'request body: expected {"dialogue": "..."} with a string')
 
 
-def _submit(engine: Engine, dialogue: str) -> Future[WrittenNote]:
-    try:
-        return engine.submit(dialogue)
-    except PromptTooLong as error:
-        raise Refusal(413, f"dialogue: {error}") from None
-    except QueueFull as error:
-        raise Refusal(429, f"{error}", {"retry-after": str(error.retry_after_s)}) from None
-    except NotReady as error:
-        raise _not_ready(error) from None
-
-
-def _not_ready(error: NotReady) -> Refusal:
-    headers = {} if error.retry_after_s is None else {"retry-after": str(error.retry_after_s)}
-    return Refusal(503, f"{error.state}: {error.reason}", headers)
-
-
 async def _result(request: Request, job: Future[WrittenNote]) -> WrittenNote:
     """Waits for the note; if the client disconnects first, its job leaves the queue."""
     waiting = asyncio.wrap_future(job)
-    disconnect = asyncio.ensure_future(
-        request.receive()
-    )  # the body has been read: only a disconnect can follow
+    # The body has been read: only a disconnect can follow.
+    disconnect = asyncio.ensure_future(request.receive())
     try:
         await asyncio.wait({waiting, disconnect}, return_when=asyncio.FIRST_COMPLETED)
         if not waiting.done():
             raise Refusal(CLIENT_GONE, "the client closed the connection")
         return waiting.result()
-    except NotReady as error:
-        raise _not_ready(error) from None
     finally:
         disconnect.cancel()
         waiting.cancel()  # no effect on a finished note; drops a queued one

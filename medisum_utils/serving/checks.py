@@ -1,12 +1,19 @@
-"""Which dialogues the server accepts, and how it refuses others without repeating their text."""
+"""Which dialogues the server accepts, and how it refuses and logs without repeating their text.
+
+A library's error message may quote its input, which here is what a patient said.
+"""
 
 from __future__ import annotations
 
+import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from medisum_utils.data.transcript import parse_turns
 from medisum_utils.encounter import dialogue_text
+from medisum_utils.modelling.generation import WrittenNote
 
 MIN_TURNS = 2
 
@@ -32,16 +39,20 @@ class Limits:
     body_timeout_s: float = 30.0
 
 
-class Counts(Protocol):
-    """Anything that counts the tokens of a prompt, such as the engine's writer."""
+class Writer(Protocol):
+    """What the server needs from a loaded model; `writer.ModelWriter` implements it."""
 
+    name: str
     max_prompt_tokens: int
 
     def count_tokens(self, dialogue: str) -> int:
-        """The length of the rendered prompt, in tokens."""
+        """The length of the rendered prompt, in tokens; called from any thread."""
+
+    def write(self, dialogues: Sequence[str]) -> list[WrittenNote]:
+        """One note per dialogue, in order; called from the engine's thread only."""
 
 
-def is_accepted(text: str, limits: Limits, writer: Counts) -> bool:
+def is_accepted(text: str, limits: Limits, writer: Writer) -> bool:
     """Whether the server would write a note for this dialogue."""
     try:
         dialogue = check_dialogue(text, limits)
@@ -77,3 +88,15 @@ def check_dialogue(text: str, limits: Limits) -> str:
             f"'Doctor: text' or 'Patient: text', got {len(turns)}",
         )
     return dialogue_text(turns)
+
+
+def describe(error: BaseException) -> str:
+    """The types of an error and of its causes, each with its last five stack frames."""
+    descriptions = []
+    current: BaseException | None = error
+    while current is not None:
+        frames = traceback.extract_tb(current.__traceback__)[-5:]
+        places = " > ".join(f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in frames)
+        descriptions.append(f"{type(current).__name__} at {places or 'an unknown place'}")
+        current = current.__cause__
+    return ", caused by ".join(descriptions)

@@ -4,29 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from html import escape
+from pathlib import Path
 from typing import Any
 
-PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title} API</title>
-<link rel="icon" href="data:,">
-<link rel="stylesheet" href="/static/demo.css">
-</head>
-<body>
-<main class="docs">
-<h1>{title} API <small>{version}</small></h1>
-<p>{description}</p>
-<p><a href="/">Demo page</a> · <a href="/openapi.json">OpenAPI schema as JSON</a></p>
-{operations}
-<h2>Records</h2>
-{schemas}
-</main>
-</body>
-</html>
-"""
+PAGE_FILE = Path(__file__).with_name("static") / "docs.html"
 EXAMPLE = (
     "curl -s -X POST http://HOST:PORT/generate -H 'Content-Type: application/json' \\\n"
     '  --data \'{"dialogue": "Doctor: ...\\nPatient: ..."}\''
@@ -41,7 +22,7 @@ def docs_page(openapi: dict[str, Any]) -> str:
         for method, operation in methods.items()
     )
     schemas = openapi.get("components", {}).get("schemas", {})
-    return PAGE.format(
+    return PAGE_FILE.read_text(encoding="utf-8").format(
         title=escape(openapi["info"]["title"]),
         version=escape(openapi["info"]["version"]),
         description=escape(openapi["info"].get("description", "")),

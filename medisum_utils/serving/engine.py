@@ -11,53 +11,16 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from medisum_utils.modelling.generation import WrittenNote
-from medisum_utils.serving.privacy import describe
+from medisum_utils.serving.checks import Refusal, Writer, describe
 
 log = logging.getLogger(__name__)
 
 LOADING, OK, UNAVAILABLE, STOPPED = "loading", "ok", "unavailable", "stopped"
-
-
-class Writer(Protocol):
-    """What the engine needs from a loaded model; `writer.ModelWriter` implements it."""
-
-    name: str
-    max_prompt_tokens: int
-
-    def count_tokens(self, dialogue: str) -> int:
-        """The length of the rendered prompt, in tokens; called from any thread."""
-
-    def write(self, dialogues: Sequence[str]) -> list[WrittenNote]:
-        """One note per dialogue, in order; called from the engine's thread only."""
-
-
-class NotReady(Exception):
-    """The model is not available; `state` and `reason` say why, `retry_after_s` when to retry."""
-
-    def __init__(self, state: str, reason: str, retry_after_s: int | None) -> None:
-        super().__init__(reason)
-        self.state, self.reason, self.retry_after_s = state, reason, retry_after_s
-
-
-class QueueFull(Exception):
-    """The queue is full; `retry_after_s` estimates when a place becomes free."""
-
-    def __init__(self, n_waiting: int, retry_after_s: int) -> None:
-        super().__init__(f"{n_waiting} requests are waiting, which is the limit")
-        self.retry_after_s = retry_after_s
-
-
-class PromptTooLong(Exception):
-    """The rendered prompt leaves too few of the model's positions for the note."""
-
-    def __init__(self, n_tokens: int, limit_tokens: int) -> None:
-        super().__init__(f"expected at most {limit_tokens} prompt tokens, got {n_tokens}")
 
 
 @dataclass(slots=True)
@@ -117,7 +80,7 @@ class Engine:
     def wait_until_loaded(self, timeout_s: float) -> None:
         """Returns once the model is loaded.
 
-        Raises: NotReady if it could not be loaded, TimeoutError after `timeout_s`.
+        Raises: Refusal 503 if it could not be loaded, TimeoutError after `timeout_s`.
         """
         with self._changed:
             if not self._changed.wait_for(lambda: self.state != LOADING, timeout_s):
@@ -127,12 +90,16 @@ class Engine:
     def require_ready(self) -> Writer:
         """The loaded writer.
 
-        Raises: NotReady if there is none.
+        Raises: Refusal 503 if there is none.
         """
         with self._changed:
             if self.state != OK or self._writer is None:
-                raise NotReady(self.state, self.reason, 5 if self.state == LOADING else None)
+                raise self._not_ready()
             return self._writer
+
+    def _not_ready(self) -> Refusal:
+        headers = {"retry-after": "5"} if self.state == LOADING else {}
+        return Refusal(503, f"{self.state}: {self.reason}", headers)
 
     @property
     def n_waiting(self) -> int:
@@ -143,26 +110,28 @@ class Engine:
     def submit(self, dialogue: str) -> Future[WrittenNote]:
         """Queues a dialogue; cancelling the future removes it while it is queued.
 
-        Raises: NotReady without a model, PromptTooLong, QueueFull at the limit. The future raises
-        what the model raised, or NotReady if the server stopped first.
+        Raises: Refusal 503 without a model, 413 for a prompt that leaves too few of the model's
+        positions for the note, 429 for a full queue. The future raises what the model raised, or
+        Refusal 503 if the server stopped first.
         """
         writer = self.require_ready()
-        n_tokens = writer.count_tokens(dialogue)
-        if n_tokens > writer.max_prompt_tokens:
-            raise PromptTooLong(n_tokens, writer.max_prompt_tokens)
+        n_tokens, limit = writer.count_tokens(dialogue), writer.max_prompt_tokens
+        if n_tokens > limit:
+            raise Refusal(413, f"dialogue: expected at most {limit} prompt tokens, got {n_tokens}")
         with self._changed:
             self.require_ready()
             n_waiting = self._drop_cancelled()
             if n_waiting >= self.max_waiting:
-                raise QueueFull(n_waiting, self._retry_after_s(n_waiting))
+                retry_after_s = math.ceil(math.ceil(n_waiting / self.max_batch) * self._batch_s)
+                raise Refusal(
+                    429,
+                    f"{n_waiting} requests are waiting, which is the limit",
+                    {"retry-after": str(min(600, max(1, retry_after_s)))},
+                )
             job = _Job(dialogue)
             self._waiting.append(job)
             self._changed.notify_all()
             return job.future
-
-    def _retry_after_s(self, n_waiting: int) -> int:
-        n_batches = math.ceil(n_waiting / self.max_batch)
-        return min(600, max(1, math.ceil(n_batches * self._batch_s)))
 
     def _drop_cancelled(self) -> int:
         self._waiting = deque(job for job in self._waiting if not job.future.cancelled())
@@ -172,16 +141,14 @@ class Engine:
         while self._waiting:
             job = self._waiting.popleft()
             if job.future.set_running_or_notify_cancel():
-                job.future.set_exception(NotReady(self.state, self.reason, None))
+                job.future.set_exception(self._not_ready())
 
     def _run(self) -> None:
         try:
             self._load_writer()
             while (batch := self._next_batch()) is not None:
                 self._write(batch)
-        except (
-            BaseException
-        ) as error:  # the thread ends here: fail the queued requests, then re-raise
+        except BaseException as error:  # the thread ends: the queued requests must not wait for it
             self._set_state(UNAVAILABLE, f"the engine stopped: {type(error).__name__}")
             raise
         finally:
@@ -214,14 +181,13 @@ class Engine:
         """Waits for requests; None once the engine has stopped."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self.state != OK)
-            self._changed.wait_for(self._batch_is_full_or_over, self.gather_s)
+            self._changed.wait_for(
+                lambda: len(self._waiting) >= self.max_batch or self.state != OK, self.gather_s
+            )
             if self.state != OK:
                 return None
             n = min(self.max_batch, len(self._waiting))
             return [self._waiting.popleft() for _ in range(n)]
-
-    def _batch_is_full_or_over(self) -> bool:
-        return len(self._waiting) >= self.max_batch or self.state != OK
 
     def _write(self, batch: list[_Job]) -> None:
         present = [job for job in batch if job.future.set_running_or_notify_cancel()]
@@ -229,8 +195,8 @@ class Engine:
             return
         started = time.perf_counter()
         try:
-            written = self._writer.write([job.dialogue for job in present])
-            pairs = list(zip(present, written, strict=True))
+            notes = self._writer.write([job.dialogue for job in present])
+            pairs = list(zip(present, notes, strict=True))
         except BaseException as error:
             log.error("writing %d notes failed: %s", len(present), describe(error))
             for job in present:

@@ -13,8 +13,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from medisum_utils.serving.checks import Limits, Refusal
-from medisum_utils.serving.privacy import describe
+from medisum_utils.serving.checks import Limits, Refusal, describe
 
 log = logging.getLogger(__name__)
 

@@ -27,8 +27,8 @@ from medisum_utils.modelling.decoding import DECODING_FILE, Decoding, write_deco
 from medisum_utils.modelling.prompt import CONTROL_TOKENS, Renderer
 from medisum_utils.serving.app import create_app
 from medisum_utils.serving.background import BackgroundServer
-from medisum_utils.serving.checks import Limits, check_dialogue
-from medisum_utils.serving.engine import Engine, NotReady, QueueFull
+from medisum_utils.serving.checks import Limits, Refusal, check_dialogue
+from medisum_utils.serving.engine import Engine
 from medisum_utils.serving.writer import ModelWriter, load_writer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -470,16 +470,16 @@ def test_stopping_refuses_queued_requests_and_finishes_the_current_batch(watched
     running = engine.submit(DIALOGUE)
     until(lambda: len(watched.batches) == 1)
     waiting = engine.submit(DIALOGUE)
-    with pytest.raises(QueueFull):
+    with pytest.raises(Refusal, match="429: 1 requests are waiting"):
         engine.submit(DIALOGUE)
     stopper = threading.Thread(target=engine.stop)
     stopper.start()
-    with pytest.raises(NotReady, match="stopping"):
+    with pytest.raises(Refusal, match="503: stopped: the server is stopping"):
         waiting.result(timeout=10)
     watched.may_write.set()
     stopper.join(30)
     assert running.result(timeout=30).n_tokens > 0
-    with pytest.raises(NotReady):
+    with pytest.raises(Refusal, match="503"):
         engine.submit(DIALOGUE)
 
 
