@@ -31,8 +31,6 @@ n_worst = 5  # worst notes shown in full
 n_examples = 12  # omitted and hallucinated facts shown, where 01 says that text may be shown
 
 # %%
-import functools
-
 import numpy as np
 from IPython.display import Markdown, display
 
@@ -127,10 +125,15 @@ for name, part in encounters.items():
 
 # %%
 decoding = Decoding(max_new_tokens)
-make = functools.partial(
-    systems.ModelSystem, base=base, adapter=adapter, decoding=decoding, batch_size=batch_size
+written = systems.write_all(
+    base,
+    adapter,
+    encounters,
+    kept,
+    decoding=decoding,
+    batch_size=batch_size,
+    n_base=n_base,
 )
-written = systems.write_all(make, encounters, kept, n_base=n_base)
 for name in names:
     notes[name] |= {system: result.texts for system, result in written[name].items()}
 

@@ -12,9 +12,8 @@ import functools
 import gc
 import hashlib
 import json
-import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,73 +97,6 @@ def nearest_notes(
     return variety.nearest_notes(train, nearest), nearest.cosine.tolist()
 
 
-class ModelSystem:
-    """One of `MODEL_SYSTEMS`; the model is loaded when the first note has to be written.
-
-    Raises: FileNotFoundError for a missing adapter or base, though notes of them be kept.
-    """
-
-    def __init__(
-        self, system: str, base: str, adapter: Path, *, decoding: Decoding, batch_size: int
-    ) -> None:
-        self.system, self.base = system, base
-        self.adapter = require_adapter(adapter)
-        self.decoding, self.batch_size = decoding, batch_size
-        self.device = pick_device()
-        self.renderer = Renderer.load(self.adapter, load_tokenizer(base))
-        self._model: PreTrainedModel | None = None
-
-    def load(self) -> PreTrainedModel:
-        """The model in the dtype of its device, from the NF4 weights that the adapter saw."""
-        if self.system == "finetuned":
-            return merge(self.base, self.adapter, self.device)
-        model = load_base(self.base, device=self.device, dtype=WRITING_DTYPES[self.device])
-        return model.dequantize(dtype=model.dtype).eval()
-
-    def write(self, encounters: Sequence[Encounter], path: Path) -> WrittenNotes:
-        """Notes for the encounters, kept in `path`; kept ones are taken if nothing has changed.
-
-        The runner's terminal has how many are written, by `runs.live`.
-        """
-        key = self.key(encounters)
-        ids = [encounter.id for encounter in encounters]
-        if (kept := read_written(path, key, ids)) is not None:
-            return kept
-        self._model = model = self._model or self.load()
-        started = time.perf_counter()
-        tell = functools.partial(live.tell, "note", n_total=len(encounters))
-        tell(n_done=0)
-        notes = generate_notes(
-            model,
-            self.renderer,
-            copied(encounters),
-            **self.decoding.as_arguments(),
-            batch_size=self.batch_size,
-            max_prompt_tokens=model.config.max_position_embeddings - self.decoding.max_new_tokens,
-            on_batch=lambda n_done: tell(n_done=n_done),
-        )
-        written = WrittenNotes(tuple(notes), time.perf_counter() - started)
-        keep_written(path, key, ids, written)
-        return written
-
-    def key(self, encounters: Sequence[Encounter]) -> dict[str, Any]:
-        """All that the notes depend on, as hashes and values."""
-        files = (PROMPT_FILE, *(ADAPTER_FILES if self.system == "finetuned" else ()))
-        texts = "\0".join(part for e in encounters for part in (e.id, e.dialogue_text))
-        installed = runs.versions()
-        return {
-            "system": self.system,
-            "base": base_digest(self.base),
-            "adapter": {name: runs.sha256_file(self.adapter / name) for name in files},
-            "dialogues": hashlib.sha256(texts.encode()).hexdigest(),
-            "decoding": self.decoding.as_arguments(),
-            "batch_size": self.batch_size,
-            "device": self.device,
-            "versions": {name: installed.get(name) for name in _PACKAGES},
-            "code": {name: runs.sha256_file(_MODELLING / name) for name in _CODE},
-        }
-
-
 def keep_written(
     path: Path, key: Mapping[str, Any], ids: Sequence[str], written: WrittenNotes
 ) -> None:
@@ -202,23 +134,89 @@ def read_written(path: Path, key: Mapping[str, Any], ids: Sequence[str]) -> Writ
 
 
 def write_all(
-    make: Callable[[str], ModelSystem],
+    base: str,
+    adapter: Path,
     splits: Mapping[str, Sequence[Encounter]],
-    folder: str | os.PathLike,
+    folder: Path,
     *,
+    decoding: Decoding,
+    batch_size: int,
     n_base: int = 0,
 ) -> dict[str, dict[str, WrittenNotes]]:
     """The notes of both `MODEL_SYSTEMS`, by split and system, one model in memory at a time.
 
+    Notes are kept in `folder`, and kept ones are taken if nothing that they depend on has changed.
     The base writes the first `n_base` notes of each split, 0 for all.
+
+    Raises: FileNotFoundError for a missing adapter or base, though notes of them be kept.
     """
+    renderer = Renderer.load(require_adapter(adapter), load_tokenizer(base))
     written: dict[str, dict[str, WrittenNotes]] = {split: {} for split in splits}
     for system in MODEL_SYSTEMS:
-        writer = make(system)
+        model = None
+        settings = _settings(system, base, adapter, decoding, batch_size)
         for split, encounters in splits.items():
-            n = n_base if system == "base" and n_base else len(encounters)
-            path = Path(folder) / f"{split}_{system}.jsonl"
-            written[split][system] = writer.write(encounters[:n], path)
-        del writer  # its model's memory is needed for the next one
+            asked = encounters[: n_base or None] if system == "base" else encounters
+            ids = [encounter.id for encounter in asked]
+            texts = "\0".join(part for e in asked for part in (e.id, e.dialogue_text))
+            key = {**settings, "dialogues": hashlib.sha256(texts.encode()).hexdigest()}
+            path = folder / f"{split}_{system}.jsonl"
+            notes = read_written(path, key, ids)
+            if notes is None:
+                model = model or _load(system, base, adapter)
+                notes = _write(model, renderer, asked, decoding, batch_size)
+                keep_written(path, key, ids, notes)
+            written[split][system] = notes
+        del model  # the next one needs the memory
         gc.collect()
     return written
+
+
+def _settings(
+    system: str, base: str, adapter: Path, decoding: Decoding, batch_size: int
+) -> dict[str, Any]:
+    """All that notes depend on beside their dialogues, as hashes and values."""
+    files = (PROMPT_FILE, *(ADAPTER_FILES if system == "finetuned" else ()))
+    installed = runs.versions()
+    return {
+        "system": system,
+        "base": base_digest(base),
+        "adapter": {name: runs.sha256_file(adapter / name) for name in files},
+        "decoding": decoding.as_arguments(),
+        "batch_size": batch_size,
+        "device": pick_device(),
+        "versions": {name: installed.get(name) for name in _PACKAGES},
+        "code": {name: runs.sha256_file(_MODELLING / name) for name in _CODE},
+    }
+
+
+def _load(system: str, base: str, adapter: Path) -> PreTrainedModel:
+    """The model in the dtype of its device, from the NF4 weights that the adapter saw."""
+    device = pick_device()
+    if system == "finetuned":
+        return merge(base, adapter, device)
+    model = load_base(base, device=device, dtype=WRITING_DTYPES[device])
+    return model.dequantize(dtype=model.dtype).eval()
+
+
+def _write(
+    model: PreTrainedModel,
+    renderer: Renderer,
+    encounters: Sequence[Encounter],
+    decoding: Decoding,
+    batch_size: int,
+) -> WrittenNotes:
+    """Lets the model write, and tells the runner's terminal by `runs.live` how many are done."""
+    started = time.perf_counter()
+    tell = functools.partial(live.tell, "note", n_total=len(encounters))
+    tell(n_done=0)
+    notes = generate_notes(
+        model,
+        renderer,
+        copied(encounters),
+        **decoding.as_arguments(),
+        batch_size=batch_size,
+        max_prompt_tokens=model.config.max_position_embeddings - decoding.max_new_tokens,
+        on_batch=lambda n_done: tell(n_done=n_done),
+    )
+    return WrittenNotes(tuple(notes), time.perf_counter() - started)

@@ -1,6 +1,6 @@
 """The sentences of 04 that say what was measured; every figure and every verdict is computed.
 
-Scores are fractions, as in the tables beside them.
+Scores are fractions, as in the tables beside them. The wording stands in `phrases.yaml`.
 """
 
 from __future__ import annotations
@@ -30,32 +30,28 @@ from medisum_utils.runs.results import HALLUCINATED, listed
 
 OURS = "finetuned"
 VERDICTS = {1: "better than", -1: "worse than", 0: "indistinguishable from"}
-PHRASES_FILE = Path(__file__).with_name("phrases.yaml")
 MIN_GROUP = 5  # encounters; the mean of fewer is not worth a sentence
 
 
 @cache
 def phrases() -> dict[str, Any]:
     """The prose of `phrases.yaml`."""
-    return yaml.safe_load(PHRASES_FILE.read_text(encoding="utf-8"))
-
-
-def how_facts_are_checked(*, facts_are_known: bool) -> str:
-    """How facts are judged here, and what "hallucinated" means."""
-    method = "record" if facts_are_known else "statements"
-    return phrases()["facts_by"][method].format(hallucinated=HALLUCINATED[method])
+    path = Path(__file__).with_name("phrases.yaml")
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
 def trained(record: Mapping[str, Any], train: Sequence[Encounter]) -> str:
     """What was trained, of `training.json` and the training encounters."""
     settings = record["settings"]
     per_step = settings["batch_size"] * settings["n_accumulation"]
-    encounters = "encounter" if per_step == 1 else "encounters"
-    origin = "generated " if facts_known(train) else ""
-    return (
-        f"**What was trained.** A LoRA adapter of rank {settings['lora_rank']} on "
-        f"`{record['base']}`, whose 4-bit weights stay as they are: {settings['n_steps']:,} steps "
-        f"of {per_step} {encounters} each, from {len(train):,} {origin}training encounters."
+    return phrases()["trained"].format(
+        base=record["base"],
+        lora_rank=settings["lora_rank"],
+        n_steps=settings["n_steps"],
+        per_step=per_step,
+        encounters="encounter" if per_step == 1 else "encounters",
+        n_train=len(train),
+        origin="generated " if facts_known(train) else "",
     )
 
 
@@ -67,22 +63,15 @@ def fails(split: str, entry: Mapping[str, Any], dangers: Sequence[Danger]) -> st
     kinds = {name: rates for name, rates in entry["systems"][OURS]["kinds"].items() if rates["n"]}
     if not kinds:
         return ""
-    if entry["facts_by"] == "record":
-        weakest = min(kinds, key=lambda kind: kinds[kind]["f1"]["mean"])
-        weakness = (
-            f"The weakest kind of fact on `{split}` is {weakest}: F1 "
-            f"{kinds[weakest]['f1']['mean']:.3f} over {kinds[weakest]['n']:,} facts."
-        )
-        counts = "Notes with an error that could hurt a patient, of those in which it could occur"
-    else:
-        weakest = max(kinds, key=lambda kind: kinds[kind]["omission"]["mean"])
-        weakness = (
-            f"Of what the dialogues of `{split}` say, the notes most often leave out facts of the "
-            f"kind {weakest}: {kinds[weakest]['omission']['mean']:.3f} of {kinds[weakest]['n']:,}."
-        )
-        counts = "Facts that the dialogues say and the notes leave out"
-    table_follows = f" {counts}:" if any(danger.n_struck for danger in dangers) else ""
-    return f"**Where it fails.** {weakness}{table_follows}"
+    method = entry["facts_by"]
+    worst, measure = (min, "f1") if method == "record" else (max, "omission")
+    kind, rates = worst(kinds.items(), key=lambda item: item[1][measure]["mean"])
+    sentence = phrases()["weakest"][method].format(
+        split=split, kind=kind, rate=rates[measure]["mean"], n=rates["n"]
+    )
+    struck = any(danger.n_struck for danger in dangers)
+    before_table = f" {phrases()['dangers'][method]}:" if struck else ""
+    return f"**Where it fails.** {sentence}{before_table}"
 
 
 def answer(split: str, scores: SplitScores, same: SplitScores | None, seed: int) -> str:
@@ -91,26 +80,29 @@ def answer(split: str, scores: SplitScores, same: SplitScores | None, seed: int)
     `same` is `evaluation.same_encounters` of the scores.
     """
     ours, others = scores.complete[OURS], [name for name in scores.complete if name != OURS]
-    compared = f", {_compared(scores, others, seed)}" if others else ""
-    what = HALLUCINATED["record" if scores.is_exact else "statements"]
-    sentences = [
-        f"**How well it writes.** On {ours.n} held-out encounters of `{split}` the fine-tuned "
-        f"model reaches ROUGE-1 **{_mean(ours, 'rouge1')}**{compared}. Its fact F1 is "
-        f"**{_mean(ours, 'f1')}**: of the facts it omits {_mean(ours, 'omission')}, and of what it "
-        f"writes {_mean(ours, 'hallucination')} is hallucinated. *Hallucinated* is {what}."
-    ]
+    measures = ("rouge1", "f1", "omission", "hallucination")
+    answer = phrases()["answer"].format(
+        n=ours.n,
+        split=split,
+        compared=f", {_compared(scores, others, seed)}" if others else "",
+        hallucinated=_hallucinated(scores.is_exact),
+        **{measure: _mean(ours, measure) for measure in measures},
+    )
     if others:
         best = max(others, key=lambda name: np.mean(scores.systems[name].values("rouge1")))
-        f1 = "" if scores.systems[best].judged is None else _mean(scores.systems[best], "f1")
-        with_f1 = f1 and f", with fact F1 {f1}"
-        sentences.append(f"The strongest baseline by ROUGE-1 is {name_of(best)}{with_f1}.")
+        answer += f" The strongest baseline by ROUGE-1 is {name_of(best)}"
+        if scores.systems[best].judged is not None:
+            answer += f", with fact F1 {_mean(scores.systems[best], 'f1')}"
+        answer += "."
     if same is not None:
         fewer = [name for name in same.systems if name not in scores.complete]
-        sentences.append(
-            f"On the first {len(same.encounters)}, all that {listed(map(name_of, fewer))} wrote, "
-            f"it reaches {_mean(same.systems[OURS], 'rouge1')}, {_compared(same, fewer, seed)}."
+        answer += " " + phrases()["first_encounters"].format(
+            n=len(same.encounters),
+            systems=listed(map(name_of, fewer)),
+            rouge1=_mean(same.systems[OURS], "rouge1"),
+            compared=_compared(same, fewer, seed),
         )
-    return " ".join(sentences)
+    return answer
 
 
 def _compared(scores: SplitScores, others: Sequence[str], seed: int) -> str:
@@ -134,14 +126,22 @@ def judges_tested(split: str, scores: SplitScores, altered: SystemScores, cosine
     of_copy = "it cannot be read as a note, so that no fact is counted"
     if copy.judged is not None:
         of_copy = f"its fact F1 is {_mean(copy, 'f1')}"
-    return (
-        f"On `{split}` the altered references keep ROUGE-1 **{_mean(altered, 'rouge1')}**, while "
-        f"their fact F1 falls to **{_mean(altered, 'f1')}**. The copied dialogue, which holds what "
-        f"was said and is no note, gets ROUGE-1 {_mean(copy, 'rouge1')}; {of_copy}. The nearest "
-        f"note, which is about somebody else, gets {_mean(nearest, 'rouge1')} and fact F1 "
-        f"{_mean(nearest, 'f1')}, although its dialogue is as like this one as training has (mean "
-        f"cosine {cosine:.2f})."
+    return phrases()["judges_tested"].format(
+        split=split,
+        altered_rouge1=_mean(altered, "rouge1"),
+        altered_f1=_mean(altered, "f1"),
+        copy_rouge1=_mean(copy, "rouge1"),
+        of_copy=of_copy,
+        nearest_rouge1=_mean(nearest, "rouge1"),
+        nearest_f1=_mean(nearest, "f1"),
+        cosine=cosine,
     )
+
+
+def how_facts_are_checked(*, facts_are_known: bool) -> str:
+    """How facts are judged here, and what "hallucinated" means."""
+    method = "record" if facts_are_known else "statements"
+    return phrases()["facts_by"][method].format(hallucinated=_hallucinated(facts_are_known))
 
 
 def weak_groups(
@@ -152,20 +152,17 @@ def weak_groups(
     thirds = {name: np.mean(part) for name, part in group_values(ours, lengths, "f1").items()}
     by_length = ", ".join(f"{mean:.3f} ({words})" for words, mean in thirds.items())
     sentence = f"**`{split}`**: fact F1 from the shortest dialogues to the longest: {by_length}."
-    groups = group_values(ours, conditions, "f1")
-    large = {name: part for name, part in groups.items() if len(part) >= MIN_GROUP}
-    if len(large) < 2:
+    means = {
+        f"in {name} ({np.mean(part):.3f}, {len(part)} encounters)": np.mean(part)
+        for name, part in group_values(ours, conditions, "f1").items()
+        if len(part) >= MIN_GROUP
+    }
+    if len(means) < 2:
         return sentence
-    means = {name: np.mean(part) for name, part in large.items()}
-    ends = [
-        f"{end} in {name} ({means[name]:.3f}, {len(large[name])} encounters)"
-        for end, name in (
-            ("lowest", min(means, key=means.__getitem__)),
-            ("highest", max(means, key=means.__getitem__)),
-        )
-    ]
+    lowest, highest = min(means, key=means.get), max(means, key=means.get)
     return (
-        f"{sentence} Among kinds of visit with {MIN_GROUP} encounters or more it is {listed(ends)}."
+        f"{sentence} Among kinds of visit with {MIN_GROUP} encounters or more it is lowest "
+        f"{lowest} and highest {highest}."
     )
 
 
@@ -183,48 +180,42 @@ def wrong_facts(
 
 def scores_of_hidden_notes(scores: SplitScores, places: Mapping[str, int]) -> str:
     """What may be said of notes that may not be shown: the fact F1 of each chosen one."""
-    values = scores.systems[OURS].facts["f1"]
-    return (
-        "*No note of this data is shown: see `show_text` in 01.* Fact F1 of the best, the median "
-        f"and the worst notes: {', '.join(f'{values[place]:.2f}' for place in places.values())}."
-    )
+    values = scores.systems[OURS].values("f1")
+    shown = ", ".join(f"{values[place]:.2f}" for place in places.values())
+    return phrases()["hidden_notes"].format(f1=shown)
 
 
 def limits(written: Sequence[WrittenNotes], max_new_tokens: int, *, facts_are_known: bool) -> str:
     """What the figures do not say, as a list; `written` are the fine-tuned model's notes."""
-    n_notes = sum(len(notes.notes) for notes in written)
-    n_unfinished = sum(notes.n_unfinished for notes in written)
-    n_cut_dialogues = sum(notes.n_cut_dialogues for notes in written)
-    points = []
-    if n_unfinished:
-        points.append(
-            f"{n_unfinished} of {n_notes} notes of the fine-tuned model reached {max_new_tokens} "
-            "tokens without an end; they are scored as they are."
-        )
-    if n_cut_dialogues:
-        points.append(
-            f"{n_cut_dialogues} of the {n_notes} dialogues were too long for the base and were "
-            "read with turns left out in the middle; the server refuses such a dialogue."
-        )
-    always = phrases()["limits"]
-    method = "record" if facts_are_known else "statements"
-    points += [always["interval"], always[method], always["read"]]
-    return "\n".join(f"- {point}" for point in points)
+    counts = {
+        "n_notes": sum(len(notes.notes) for notes in written),
+        "n_unfinished": sum(notes.n_unfinished for notes in written),
+        "n_cut_dialogues": sum(notes.n_cut_dialogues for notes in written),
+    }
+    points = ["interval", "record" if facts_are_known else "statements", "read"]
+    if counts["n_cut_dialogues"]:
+        points.insert(0, "cut_dialogues")
+    if counts["n_unfinished"]:
+        points.insert(0, "unfinished")
+    wording = [phrases()["limits"][point] for point in points]
+    return "\n".join(f"- {text}" for text in wording).format(
+        max_new_tokens=max_new_tokens, **counts
+    )
 
 
 def took(entry: Mapping[str, Any]) -> str:
     """Time and memory of the step, of its entry in `run.json`."""
-    return (
-        f"This notebook took {entry['seconds']:.0f} s, {entry['decoding_s']:.0f} s of decoding "
-        "(notes taken again count what they once took); its peak memory was "
-        f"{entry['peak_memory_gib']:.2f} GiB on `{entry['device']}`."
-    )
+    return phrases()["took"].format(**entry)
 
 
 def first_encounters(same: Mapping[str, SplitScores]) -> str:
     """What the table of the same encounters is, by split."""
     parts = [f"{len(scores.encounters)} of `{split}`" for split, scores in same.items()]
     return f"All systems on the first {listed(parts)}, which every one of them wrote"
+
+
+def _hallucinated(facts_are_known: bool) -> str:
+    return HALLUCINATED["record" if facts_are_known else "statements"]
 
 
 def _mean(system: SystemScores, measure: str) -> str:

@@ -115,23 +115,24 @@ def trained(tmp_path_factory):
     return base, folder
 
 
-def maker(trained, max_new_tokens=8):
-    base, folder = trained
+def write(trained, visits, folder, *, max_new_tokens=8, n_base=1):
+    """The notes of both models on one split, by system."""
+    base, adapter = trained
     decoding = Decoding(max_new_tokens)
-    return lambda system: systems.ModelSystem(system, base, folder, decoding=decoding, batch_size=2)
+    splits = {"test": visits}
+    return systems.write_all(
+        base, adapter, splits, folder, decoding=decoding, batch_size=2, n_base=n_base
+    )["test"]
 
 
 def test_base_and_finetuned_write_and_differ_and_are_taken_again(trained, tmp_path):
-    splits = {"test": small_model.encounters(4, split="test")}
-    first = systems.write_all(maker(trained), splits, tmp_path, n_base=3)["test"]
+    visits = small_model.encounters(4, split="test")
+    first = write(trained, visits, tmp_path, n_base=3)
     assert [len(first[name].notes) for name in systems.MODEL_SYSTEMS] == [3, 4]
     assert first["base"].texts != first["finetuned"].texts[:3]
     assert not first["base"].reused
-    again = systems.write_all(maker(trained), splits, tmp_path, n_base=3)["test"]
-    assert again["base"].reused
-    assert again["finetuned"].reused
-    assert again["finetuned"].notes == first["finetuned"].notes
-    assert again["finetuned"].seconds == first["finetuned"].seconds
+    again = write(trained, visits, tmp_path, n_base=3)
+    assert again == {name: dataclasses.replace(first[name], reused=True) for name in first}
 
 
 @pytest.mark.parametrize("change", ["tokens", "dialogue", "adapter", "file"])
@@ -139,9 +140,8 @@ def test_notes_are_not_taken_again_after_a_change(trained, tmp_path, change):
     base, folder = trained
     own = shutil.copytree(folder, tmp_path / "adapter")
     visits = small_model.encounters(2, split="test")
-    path = tmp_path / "test_finetuned.jsonl"
-    maker((base, own))("finetuned").write(visits, path)
-    max_new_tokens = 8
+    write((base, own), visits, tmp_path)
+    max_new_tokens, path = 8, tmp_path / "test_finetuned.jsonl"
     if change == "tokens":
         max_new_tokens = 9
     elif change == "dialogue":
@@ -151,49 +151,51 @@ def test_notes_are_not_taken_again_after_a_change(trained, tmp_path, change):
         (own / "adapter_config.json").write_text(json.dumps({**config, "lora_alpha": 2}))
     else:
         path.write_text(path.read_text() + "\n")
-    assert not maker((base, own), max_new_tokens)("finetuned").write(visits, path).reused
+    again = write((base, own), visits, tmp_path, max_new_tokens=max_new_tokens)
+    assert not again["finetuned"].reused
 
 
 def test_writing_tells_the_runner_how_many_notes_there_are(trained, tmp_path, monkeypatch):
-    said = []
+    standings = []
     monkeypatch.setattr(
-        systems.live, "tell", lambda unit, *, n_done, n_total: said.append((unit, n_done, n_total))
+        systems.live,
+        "tell",
+        lambda unit, *, n_done, n_total: standings.append((unit, n_done, n_total)),
     )
-    visits = small_model.encounters(3, split="test")
-    maker(trained, max_new_tokens=2)("finetuned").write(visits, tmp_path / "test_finetuned.jsonl")
-    assert said[0] == ("note", 0, 3)
-    assert said[-1] == ("note", 3, 3)
+    write(trained, small_model.encounters(3, split="test"), tmp_path, max_new_tokens=2)
+    assert standings[0] == ("note", 0, 1)  # the base's
+    assert standings[-1] == ("note", 3, 3)
 
 
 def test_a_system_decodes_as_it_was_told(trained, tmp_path):
+    from medisum_utils.modelling.model import load_tokenizer
+    from medisum_utils.modelling.prompt import Renderer
+
     base, folder = trained
     visits = small_model.encounters(3, split="test")
-    system = maker(trained, max_new_tokens=5)("finetuned")
-    told = system.write(visits, tmp_path / "told.jsonl")
+    short = write(trained, visits, tmp_path, max_new_tokens=5)["finetuned"]
     by_hand = generate_notes(
         merge(base, folder),
-        system.renderer,
-        [one.dialogue_text for one in visits],
+        Renderer.load(folder, load_tokenizer(base)),
+        systems.copied(visits),
         max_new_tokens=5,
     )
-    assert told.notes == tuple(by_hand)
-    longer = maker(trained)("finetuned").write(visits, tmp_path / "longer.jsonl")
-    assert longer.texts != told.texts
+    assert short.notes == tuple(by_hand)
+    assert write(trained, visits, tmp_path)["finetuned"].texts != short.texts
 
 
 @pytest.mark.parametrize("lost", ["adapter_model.safetensors", "adapter_config.json", "base"])
 def test_kept_notes_do_not_outlive_adapter_or_base(trained, tmp_path, lost):
     base = shutil.copytree(trained[0], tmp_path / "base")
     folder = shutil.copytree(trained[1], tmp_path / "adapter")
-    splits = {"test": small_model.encounters(2, split="test")}
-    make = maker((str(base), folder))
-    systems.write_all(make, splits, tmp_path / "kept")
+    visits = small_model.encounters(2, split="test")
+    write((str(base), folder), visits, tmp_path / "kept")
     if lost == "base":
         shutil.rmtree(base)
     else:
         (folder / lost).unlink()
     with pytest.raises(FileNotFoundError):
-        systems.write_all(make, splits, tmp_path / "kept")
+        write((str(base), folder), visits, tmp_path / "kept")
 
 
 def test_kept_notes_survive_odd_characters(tmp_path):
