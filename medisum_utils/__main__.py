@@ -67,7 +67,7 @@ def _run(
 
     try:
         if data is not None:
-            from medisum_utils.data.own_profile import profile_of
+            from medisum_utils.data.own_data import profile_of
 
             profile = profile_of(data, profile)
         prepared = prepare_run(profile or "tiny", first=first, only=only, settings=settings)

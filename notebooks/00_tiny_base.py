@@ -173,10 +173,7 @@ counts = {
 table = pd.DataFrame(counts, index=["texts", "share of draws"]).T
 has_corpora = bool(os.environ.get("MEDISUM_CORPORA"))
 if has_corpora:
-    from medisum_utils.data import corpora
-
-    dialogues, notes = corpora.iter_training_dialogues(), corpora.iter_training_notes()
-    real = [list(texts) for texts in (dialogues, notes, corpora.iter_medquad_answers())]
+    real = list(prepare.real_texts()[0].values())
     assert [len(texts) for texts in real] == table["texts"].astype(int).tolist()
     table["tokens"] = [
         sum(

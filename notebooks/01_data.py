@@ -41,15 +41,14 @@ from IPython.display import HTML, Markdown, display
 from medisum_utils import figures, runs
 from medisum_utils.data import overview, sources, variety, views
 from medisum_utils.data.grouping import find_groups
-from medisum_utils.data.splits import NEAR_DUPLICATE, check_leaks, split_manifest
-from medisum_utils.encounter import write_jsonl
+from medisum_utils.data.leaks import NEAR_DUPLICATE, check_leaks
 from medisum_utils.runs import profiles
 from medisum_utils.synthesis.augmented import EXCHANGED
 
 figures.use_style()
 runs.seed_everything(seed)
 generated, is_own = sources.is_generated(source), sources.is_own(source)
-text_is_shown = sources.may_show_text(source) if show_text is None else show_text
+text_is_shown = generated if show_text is None else show_text
 if is_own:
     runs.ignore_in_git(profile)
 name = sources.report_name(source)
@@ -250,20 +249,15 @@ leaks.drop(columns=unshown).set_index(["split", "other_split"]).round(3)
 
 # %%
 folder = runs.processed_dir(profile)
-written = {}
-for split, encounters in splits.items():
-    write_jsonl(path := step.stage(folder / f"{split}.jsonl"), encounters)
-    written[split] = {"n": len(encounters), "bytes": path.stat().st_size}
-    written[split]["sha256"] = runs.sha256_file(path)
-manifest = split_manifest(splits)
-assert all(written[split]["sha256"] == manifest[split]["sha256"] for split in splits)
+paths = {split: step.stage(folder / f"{split}.jsonl") for split in splits}
+manifest = {split: sources.write_split(paths[split], splits[split]) for split in splits}
 runs.write_json(step.stage(folder / runs.PRIVACY_FILE), {"show_text": text_is_shown})
-about_splits = {"source": name, "tests": tests, "splits": manifest}
-runs.write_json(step.stage(folder / runs.SPLIT_MANIFEST), about_splits)
+content = {"source": name, "tests": tests, "splits": manifest}
+runs.write_json(step.stage(folder / runs.SPLIT_MANIFEST), content)
 obsolete = [path for path in folder.glob("*.jsonl") if path not in step.staged]
 if not text_is_shown:  # a report of an earlier run must not go on showing it
     obsolete += runs.reports_with_text(profile)
-overview.written_table(written)
+overview.written_table(paths, manifest)
 
 # %%
 sizes = {split: len(encounters) for split, encounters in splits.items()}
@@ -277,7 +271,7 @@ entry = step.finish(
     nearest=nearest.round(4).to_dict(orient="index"),
     highest_jaccard=round(highest_jaccard, 4),
 )
-said = views.verdict(
+verdict = views.verdict(
     name,
     sizes,
     highest_jaccard=highest_jaccard,
@@ -286,7 +280,7 @@ said = views.verdict(
     distinct_pairs=measured.loc["distinct-2"].to_dict(),
     n_words=n_words,
 )
-answer.update(Markdown(said))
+answer.update(Markdown(verdict))
 
 # %% [markdown]
 # ## Limits

@@ -9,22 +9,19 @@ told in `data/README.md`. All four corpora are CC BY 4.0 and must be attributed:
 from __future__ import annotations
 
 import json
-import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
+import pandas as pd
+
 from medisum_utils.data.corpora_fetch import corpus_files, iter_zip_xml
-from medisum_utils.data.splits import remove_leaks
+from medisum_utils.data.leaks import remove_leaks
 from medisum_utils.data.transcript import parse_turns
 from medisum_utils.encounter import Encounter, NoteSection, Turn
 from medisum_utils.notes.headers import WHOLE_NOTE, soap_of_headers, split_aci_note
 from medisum_utils.notes.text_files import unix_lines
-
-if TYPE_CHECKING:
-    import pandas
 
 # Split to file and official count, in the order in which a leak is dropped: training goes first.
 ACI_BENCH = {
@@ -85,21 +82,20 @@ def load_primock57() -> list[Encounter]:
     Source: Papadopoulos Korfiatis et al. 2022, aclanthology.org/2022.acl-short.65.
     """
     files = corpus_files("primock57")
-    notes = sorted(path for path in files if path.startswith("notes/"))
-    _require_count(len(notes), N_PRIMOCK57, "primock57")
-    encounters = []
-    for note in notes:
-        name = Path(note).stem
-        doctor, patient = (
-            files[f"transcripts/{name}_{role}.TextGrid"] for role in ("doctor", "patient")
+    names = sorted(Path(path).stem for path in files if path.startswith("notes/"))
+    _require_count(len(names), N_PRIMOCK57, "primock57")
+    return [
+        parse_primock57(
+            files[f"notes/{name}.json"],
+            files[f"transcripts/{name}_doctor.TextGrid"],
+            files[f"transcripts/{name}_patient.TextGrid"],
         )
-        encounters.append(parse_primock57(files[note], doctor, patient))
-    return encounters
+        for name in names
+    ]
 
 
-def parse_aci_bench(path: str | os.PathLike, split: str, n_expected: int) -> list[Encounter]:
+def parse_aci_bench(path: Path, split: str, n_expected: int) -> list[Encounter]:
     """Reads one ACI-Bench file: columns dataset, encounter_id, dialogue, note."""
-    table = read_table(path, ["dataset", "encounter_id", "dialogue", "note"], n_expected)
     return [
         Encounter(
             id=f"aci-{row['encounter_id']}",
@@ -110,45 +106,42 @@ def parse_aci_bench(path: str | os.PathLike, split: str, n_expected: int) -> lis
             note=split_aci_note(row["note"]),
             meta={"subset": row["dataset"]},
         )
-        for row in table
+        for row in _read_csv(path, n_expected)
     ]
 
 
-def parse_mts_dialog(path: str | os.PathLike, split: str, n_expected: int) -> list[Encounter]:
+def parse_mts_dialog(path: Path, split: str, n_expected: int) -> list[Encounter]:
     """Reads one MTS-Dialog file: columns ID, section_header, section_text, dialogue."""
-    table = read_table(path, ["ID", "section_header", "section_text", "dialogue"], n_expected)
-    soap = soap_of_headers("mts-dialog")
-    encounters = []
-    for row in table:
-        header = row["section_header"].strip()
-        note = NoteSection(header, soap[header], unix_lines(row["section_text"]).strip())
-        encounters.append(
-            Encounter(
-                id=f"mts-{split}-{row['ID']}",
-                source="mts-dialog",
-                split=split,
-                turns=parse_turns(row["dialogue"]),
-                note=(note,),
-            )
+    return [
+        Encounter(
+            id=f"mts-{split}-{row['ID']}",
+            source="mts-dialog",
+            split=split,
+            turns=parse_turns(row["dialogue"]),
+            note=(_mts_section(row["section_header"].strip(), row["section_text"]),),
         )
-    return encounters
+        for row in _read_csv(path, n_expected)
+    ]
 
 
-def parse_primock57(
-    note: str | os.PathLike, doctor: str | os.PathLike, patient: str | os.PathLike
-) -> Encounter:
+def _mts_section(header: str, text: str) -> NoteSection:
+    soap = soap_of_headers("mts-dialog")
+    return NoteSection(header, soap[header], unix_lines(text).strip())
+
+
+def parse_primock57(note: Path, doctor: Path, patient: Path) -> Encounter:
     """Reads one consultation: its note (JSON) and the TextGrids of both speakers.
 
     Utterances are ordered by their start; neighbours of one speaker are one turn.
     """
-    record = json.loads(Path(note).read_text(encoding="utf-8"))
-    spoken = [
+    record = json.loads(note.read_text(encoding="utf-8"))
+    utterances = [
         (start, speaker, text)
         for speaker, path in (("doctor", doctor), ("patient", patient))
         for start, text in read_textgrid(path)
     ]
     turns: list[Turn] = []
-    for _, speaker, marked in sorted(spoken, key=lambda utterance: utterance[0]):
+    for _, speaker, marked in sorted(utterances, key=lambda utterance: utterance[0]):
         text = strip_markup(marked)
         if not re.search(r"\w", text):
             continue
@@ -165,20 +158,21 @@ def parse_primock57(
     )
 
 
-def read_textgrid(path: str | os.PathLike) -> list[tuple[float, str]]:
+def read_textgrid(path: Path) -> list[tuple[float, str]]:
     """The utterances of a Praat TextGrid with interval tiers: (start in s, text), empty ones out.
 
     Raises: ValueError if fewer or more intervals are found than the file declares.
     Source: fon.hum.uva.nl/praat/manual/TextGrid_file_formats.html (a quote in a text is doubled).
     """
-    content = Path(path).read_text(encoding="utf-8-sig")
-    found = re.findall(r'xmin\s*=\s*(\S+)\s+xmax\s*=\s*\S+\s+text\s*=\s*"((?:[^"]|"")*)"', content)
+    content = path.read_text(encoding="utf-8-sig")
+    interval = r'xmin\s*=\s*(\S+)\s+xmax\s*=\s*\S+\s+text\s*=\s*"((?:[^"]|"")*)"'
+    intervals = re.findall(interval, content)
     declared = sum(int(n) for n in re.findall(r"intervals: size\s*=\s*(\d+)", content))
-    if not declared or len(found) != declared:
+    if not declared or len(intervals) != declared:
         raise ValueError(
-            f"{path}: expected a TextGrid with its {declared} intervals, got {len(found)}"
+            f"{path}: expected a TextGrid with its {declared} intervals, got {len(intervals)}"
         )
-    return [(float(start), text.replace('""', '"')) for start, text in found if text.strip()]
+    return [(float(start), text.replace('""', '"')) for start, text in intervals if text.strip()]
 
 
 def strip_markup(text: str) -> str:
@@ -190,16 +184,13 @@ def strip_markup(text: str) -> str:
     return " ".join(re.sub(r"</?(?:UNIN|INAUDIBLE_SPEECH)\s*/?>", " ", heard).split())
 
 
-def iter_training_dialogues() -> Iterator[str]:
-    """The training dialogues of ACI-Bench and MTS-Dialog; none that a test repeats."""
-    for encounter in _training_encounters():
-        yield encounter.dialogue_text
-
-
-def iter_training_notes() -> Iterator[str]:
-    """The training notes of ACI-Bench and MTS-Dialog, without their dialogues."""
-    for encounter in _training_encounters():
-        yield encounter.note_text
+def training_encounters() -> list[Encounter]:
+    """Training encounters of ACI-Bench and MTS-Dialog that no validation or test split repeats."""
+    aci, mts = load_aci_bench(), load_mts_dialog(drop_leaks=False)
+    splits = {"train": [*aci.pop("train"), *mts.pop("train")], "primock57": load_primock57()}
+    splits |= {f"aci-{name}": encounters for name, encounters in aci.items()}
+    splits |= {f"mts-{name}": encounters for name, encounters in mts.items()}
+    return remove_leaks(splits)[0]["train"]
 
 
 def iter_medquad_answers() -> Iterator[str]:
@@ -224,38 +215,19 @@ def parse_medquad(content: bytes) -> list[str]:
 
     Four files name their elements `pair` and `answer` instead of `QAPair` and `Answer`.
     """
-    root = ElementTree.fromstring(content)
-    pairs = [element for element in root.iter() if element.tag in ("QAPair", "pair")]
-    return [_tidy(pair.findtext("Answer") or pair.findtext("answer") or "") for pair in pairs]
+    answers = []
+    for element in ElementTree.fromstring(content).iter():
+        if element.tag in ("QAPair", "pair"):
+            answer = element.findtext("Answer") or element.findtext("answer") or ""
+            lines = (" ".join(line.split()) for line in unix_lines(answer).split("\n"))
+            answers.append("\n".join(filter(None, lines)))
+    return answers
 
 
-def _training_encounters() -> list[Encounter]:
-    """Training encounters whose dialogue stands in no validation or test split of any corpus."""
-    aci, mts = load_aci_bench(), load_mts_dialog(drop_leaks=False)
-    training = {"train": [*aci.pop("train"), *mts.pop("train")]}
-    held_out = {"primock57": load_primock57()}
-    held_out |= {f"aci-{name}": encounters for name, encounters in aci.items()}
-    held_out |= {f"mts-{name}": encounters for name, encounters in mts.items()}
-    return remove_leaks(training | held_out)[0]["train"]
-
-
-def _tidy(text: str) -> str:
-    lines = (" ".join(line.split()) for line in unix_lines(text).split("\n"))
-    return "\n".join(line for line in lines if line)
-
-
-def read_table(
-    path: str | os.PathLike, columns: list[str], n_expected: int
-) -> list[Mapping[str, str]]:
-    """The rows of a CSV as text; a note that says "None" or "N/A" is a note, not a missing one."""
-    import pandas
-
-    table: pandas.DataFrame = pandas.read_csv(
-        path, dtype=str, keep_default_na=False, encoding="utf-8"
-    )
-    if list(table.columns) != columns:
-        raise ValueError(f"{path}: expected columns {columns}, got {len(table.columns)} others")
-    _require_count(len(table), n_expected, os.fspath(path))
+def _read_csv(path: Path, n_expected: int) -> list[dict[str, str]]:
+    """The rows as text; a note that says "None" or "N/A" is a note, not a missing one."""
+    table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+    _require_count(len(table), n_expected, str(path))
     return table.to_dict("records")
 
 

@@ -10,16 +10,16 @@ training, nor a patient that training knows.
 from __future__ import annotations
 
 import random
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from medisum_utils.data.splits import NEAR_DUPLICATE, compared, likenesses
+import numpy as np
+import pandas as pd
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+from medisum_utils.data.leaks import NEAR_DUPLICATE, comparable, similar_pairs
 from medisum_utils.encounter import Encounter
-
-if TYPE_CHECKING:
-    import numpy
 
 PATIENT = "patient"  # key of `Encounter.meta`
 REASONS = ("the same patient", "equal or near-equal dialogues", "equal or near-equal long notes")
@@ -42,26 +42,26 @@ class Groups:
     @property
     def sizes(self) -> list[int]:
         """The number of encounters in each group."""
-        return list(Counter(sorted(self.labels)).values())
+        return np.bincount(self.labels).tolist()
 
     @property
     def n_grouped(self) -> int:
         """How many encounters stand in a group of more than one."""
         return sum(size for size in self.sizes if size > 1)
 
+    @property
+    def count(self) -> str:
+        """How many groups there are, in words."""
+        n = len(self.sizes)
+        return f"{n} group{'' if n == 1 else 's'}"
+
     def __str__(self) -> str:
-        text = (
-            f"{len(self.labels)} encounters in {_groups(self)}, the largest of "
-            f"{max(self.sizes)}; {self.n_grouped} belong to a group of more than one"
-        )
         why = [f"{reason} {n}" for reason, n in self.reasons.items() if n]
         why.append(f"near-equal from a Jaccard of {self.threshold:g}")
-        return f"{text} ({', '.join(why)})"
-
-
-def _groups(groups: Groups) -> str:
-    n = len(groups.sizes)
-    return f"{n} group{'' if n == 1 else 's'}"
+        return (
+            f"{len(self.labels)} encounters in {self.count}, the largest of {max(self.sizes)}; "
+            f"{self.n_grouped} belong to a group of more than one ({', '.join(why)})"
+        )
 
 
 def find_groups(encounters: Sequence[Encounter], threshold: float = NEAR_DUPLICATE) -> Groups:
@@ -69,47 +69,36 @@ def find_groups(encounters: Sequence[Encounter], threshold: float = NEAR_DUPLICA
 
     Raises: ValueError for no encounter, an id used twice, or a threshold outside 0 to 1.
     """
-    import numpy
-
-    (every,) = compared({"own": encounters}).values()
     n = len(encounters)
-    labels = numpy.arange(n)
-    touched = {reason: numpy.zeros(n, dtype=bool) for reason in REASONS}
-
-    def join(reason: str, i: numpy.ndarray, j: numpy.ndarray) -> None:
-        nonlocal labels
-        touched[reason][i] = touched[reason][j] = True
-        labels = _joined(labels, i, j)
-
-    first: dict[str, int] = {}
-    same = [
-        (first.setdefault(one.meta[PATIENT], place), place)
-        for place, one in enumerate(encounters)
-        if PATIENT in one.meta
-    ]
-    same = [pair for pair in same if pair[0] != pair[1]]
-    join(REASONS[0], *numpy.array(same, dtype=int).reshape(-1, 2).T)
-    for what, pairs, is_copy in likenesses(every, every, threshold):
-        chosen = is_copy & (pairs.i < pairs.j)
-        reason = REASONS[1] if what == "dialogue" else REASONS[2]
-        join(reason, pairs.i[chosen], pairs.j[chosen])
-    numbers: dict[int, int] = {}
+    labels = np.arange(n)
+    alike = {reason: np.zeros(n, dtype=bool) for reason in REASONS}
+    for reason, i, j in _alike(encounters, threshold):
+        alike[reason][i] = alike[reason][j] = True
+        links = coo_matrix((np.ones(len(i), dtype=bool), (labels[i], labels[j])), shape=(n, n))
+        labels = connected_components(links, directed=False)[1][labels]
     return Groups(
-        labels=tuple(numbers.setdefault(label, len(numbers)) for label in labels.tolist()),
-        reasons={reason: int(places.sum()) for reason, places in touched.items()},
+        labels=tuple(pd.factorize(labels)[0].tolist()),
+        reasons={reason: int(rows.sum()) for reason, rows in alike.items()},
         threshold=threshold,
     )
 
 
-def _joined(labels: numpy.ndarray, i: numpy.ndarray, j: numpy.ndarray) -> numpy.ndarray:
-    """The groups that follow when the members `i` and `j` of old ones are joined."""
-    import numpy
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
-    n = len(labels)
-    links = coo_matrix((numpy.ones(len(i), dtype=bool), (labels[i], labels[j])), shape=(n, n))
-    return connected_components(links, directed=False)[1][labels]
+def _alike(
+    encounters: Sequence[Encounter], threshold: float
+) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Yields a reason of `REASONS` and the pairs of different rows that it joins."""
+    (texts,) = comparable({"own": encounters}).values()
+    first_visit: dict[str, int] = {}
+    visits = [
+        (first_visit.setdefault(encounter.meta[PATIENT], row), row)
+        for row, encounter in enumerate(encounters)
+        if PATIENT in encounter.meta
+    ]
+    i, j = np.array(visits, dtype=int).reshape(-1, 2).T
+    yield REASONS[0], i[i < j], j[i < j]
+    for what, pairs, is_copy in similar_pairs(texts, texts, threshold):
+        chosen = is_copy & (pairs.i < pairs.j)
+        yield REASONS[1 if what == "dialogue" else 2], pairs.i[chosen], pairs.j[chosen]
 
 
 def split_encounters(
@@ -118,7 +107,7 @@ def split_encounters(
     seed: int,
     threshold: float = NEAR_DUPLICATE,
 ) -> tuple[dict[str, list[Encounter]], Groups]:
-    """Parts encounters by group; `fractions` sum to 1, e.g. train 0.8, valid 0.1, test 0.1.
+    """Splits encounters by group; `fractions` sum to 1, e.g. train 0.8, valid 0.1, test 0.1.
 
     The splits' sizes are as near the fractions as whole groups allow, with one group at least in
     each; which groups go where, and their order, follows from `seed`.
@@ -135,8 +124,8 @@ def split_encounters(
     splits = _assigned(groups.sizes, fractions, rng)
     parts: dict[str, list[Encounter]] = {name: [] for name in fractions}
     labelled = list(zip(encounters, groups.labels, strict=True))
-    for one, label in rng.sample(labelled, len(labelled)):
-        parts[splits[label]].append(one)
+    for encounter, label in rng.sample(labelled, len(labelled)):
+        parts[splits[label]].append(encounter)
     return parts, groups
 
 
@@ -148,13 +137,12 @@ def _assigned(
     Kept back for later choices are the largest group and one small one each, so none is empty.
     """
     wanted = dict(zip(fractions, _whole_numbers(sum(sizes), fractions.values()), strict=True))
-    names = sorted(wanted, key=wanted.__getitem__)
-    largest = names.pop()
+    *names, largest = sorted(wanted, key=wanted.__getitem__)
     splits = [largest] * len(sizes)
     left = rng.sample(range(len(sizes)), len(sizes))
-    for n_after, name in zip(range(len(names), 0, -1), names, strict=True):
+    for n_later, name in zip(range(len(names), 0, -1), names, strict=True):
         by_size = sorted(left, key=sizes.__getitem__)
-        kept_back = {*by_size[: n_after - 1], by_size[-1]}
+        kept_back = {*by_size[: n_later - 1], by_size[-1]}
         free = [group for group in left if group not in kept_back]
         for place in _nearest_sum([sizes[group] for group in free], wanted[name]):
             splits[free[place]] = name
@@ -167,15 +155,15 @@ def _nearest_sum(sizes: Sequence[int], wanted: int) -> list[int]:
 
     Bit s of a number says whether the sizes up to a place can sum to s.
     """
-    longest = max(2 * wanted, min(sizes))  # the nearest possible sum is no larger
-    mask = (1 << (longest + 1)) - 1
+    highest = max(2 * wanted, min(sizes))  # the nearest possible sum is no larger
+    mask = (1 << (highest + 1)) - 1
     reached = [1]
     for size in sizes:
         reached.append((reached[-1] | reached[-1] << size) & mask)
-    sums = (total for total in range(1, longest + 1) if reached[-1] >> total & 1)
-    total = min(sums, key=lambda one: abs(one - wanted))
+    sums = (total for total in range(1, highest + 1) if reached[-1] >> total & 1)
+    total = min(sums, key=lambda possible: abs(possible - wanted))
     chosen = []
-    for place in range(len(sizes) - 1, -1, -1):
+    for place in reversed(range(len(sizes))):
         if not reached[place] >> total & 1:
             chosen.append(place)
             total -= sizes[place]
@@ -194,39 +182,35 @@ def _whole_numbers(n: int, fractions: Iterable[float]) -> list[int]:
 
 def _advice(encounters: Sequence[Encounter], groups: Groups, names: Sequence[str]) -> str:
     """What to do if the encounters cannot be split."""
-    n, n_splits = len(encounters), len(names)
-    lines = [
-        f"expected at least {n_splits} groups of encounters that have nothing in common, one for "
-        f"each of {', '.join(names)}, got {groups}.",
-        "A test on copies of training encounters, or on patients of training, says nothing.",
-    ]
-    patients = {one.meta.get(PATIENT) for one in encounters}
-    if n < n_splits:
-        lines.append(f"Bring at least {n_splits} encounters.")
-    elif None not in patients and len(patients) < n_splits:
-        lines.append(
-            f"The file names {len(patients)} of the {n_splits} patients that it takes: bring "
-            "encounters of more, or leave the column out if it names no patients."
+    refusal = (
+        f"expected at least {len(names)} groups of encounters that have nothing in common, one for "
+        f"each of {', '.join(names)}, got {groups}.\n"
+        "A test on copies of training encounters, or on patients of training, says nothing.\n"
+    )
+    if len(encounters) < len(names):
+        return f"{refusal}Bring at least {len(names)} encounters."
+    patients = {encounter.meta.get(PATIENT) for encounter in encounters}
+    if None not in patients and len(patients) < len(names):
+        return (
+            f"{refusal}The file names {len(patients)} of the {len(names)} patients that it takes: "
+            "bring encounters of more, or leave the column out if it names no patients."
         )
-    else:
-        tried = [find_groups(encounters, step) for step in _LADDER if step > groups.threshold]
-        if tried:
-            steps = (f"{one.threshold:g}: {one.n_grouped} in {_groups(one)}" for one in tried)
-            lines.append(
-                "How many would belong to a group of more than one, in how many groups in all, "
-                f"by near_duplicate: {'; '.join(steps)}."
-            )
-        enough = next((one for one in tried if len(one.sizes) >= n_splits), None)
-        if enough:
-            lines.append(
-                "If they share a template and are no copies of each other, set "
-                f"01_data.near_duplicate (now {groups.threshold:g}) to {enough.threshold:g}: the "
+    tried = [find_groups(encounters, step) for step in _LADDER if step > groups.threshold]
+    if tried:
+        steps = (f"{each.threshold:g}: {each.n_grouped} in {each.count}" for each in tried)
+        refusal += (
+            "How many would belong to a group of more than one, in how many groups in all, "
+            f"by near_duplicate: {'; '.join(steps)}.\n"
+        )
+    for each in tried:
+        if len(each.sizes) >= len(names):
+            return (
+                f"{refusal}If they share a template and are no copies of each other, set "
+                f"01_data.near_duplicate (now {groups.threshold:g}) to {each.threshold:g}: the "
                 "Jaccard of five-word shingles, above 0 to 1, from which dialogues count as "
                 "copies; at 1 only those equal word for word do."
             )
-        else:
-            lines.append(
-                "No value of 01_data.near_duplicate (a Jaccard from above 0 to 1) separates them: "
-                "bring encounters that differ."
-            )
-    return "\n".join(lines)
+    return (
+        f"{refusal}No value of 01_data.near_duplicate (a Jaccard from above 0 to 1) separates "
+        "them: bring encounters that differ."
+    )

@@ -6,6 +6,7 @@ None of them holds text of a dialogue or a note; ids and headers are as the data
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import pandas as pd
 from medisum_utils.data import variety
 from medisum_utils.data.sources import CORPUS_HEADER, MTS, SYNTHETIC, Splits, is_generated
 from medisum_utils.encounter import SECTIONS, Encounter
-from medisum_utils.notes.headers import header_table
+from medisum_utils.notes.headers import header_rows
 from medisum_utils.synthesis.augmented import EXCHANGED
 
 ROUGE1_MEAN = "ROUGE-1 of its note, mean"
@@ -24,8 +25,6 @@ LENGTH_TITLES = {
     "note_words": "note (words)",
     "words_per_turn": "words a turn",
 }
-_TOPICS = {SYNTHETIC: "speciality", MTS: CORPUS_HEADER}  # keys of `Encounter.meta`
-_FACT_COLUMNS = ("section", "kind", "position", "doctor", "relative")
 
 
 def lengths_table(splits: Splits, official: Mapping[str, int]) -> pd.DataFrame:
@@ -38,19 +37,14 @@ def lengths_table(splits: Splits, official: Mapping[str, int]) -> pd.DataFrame:
         for split, encounters in splits.items()
     }
     table = pd.DataFrame(rows).T
-    counts: dict[str, Mapping[str, int]] = {
-        "encounters": {split: len(encounters) for split, encounters in splits.items()}
-    }
+    counts = {"encounters": [len(encounters) for encounters in splits.values()]}
     if official:
-        counts["official count"] = official
-    exchanged = {
-        split: sum(EXCHANGED in encounter.meta for encounter in encounters)
-        for split, encounters in splits.items()
-    }
-    if any(exchanged.values()):
+        counts["official count"] = [official[split] for split in splits]
+    exchanged = [sum(EXCHANGED in each.meta for each in part) for part in splits.values()]
+    if any(exchanged):
         counts["exchanged names"] = exchanged
     for place, (title, column) in enumerate(counts.items()):
-        table.insert(place, title, [column[split] for split in splits])
+        table.insert(place, title, column)
     return table
 
 
@@ -60,18 +54,14 @@ def composition_table(source: str, splits: Splits) -> pd.DataFrame:
     A row is a speciality of the generator, a header of MTS-Dialog, a subset or a source of other
     data. For generated ones, the problems in training and those held out of it are counted, too.
     """
-    topic = _TOPICS.get(source, "subset")
+    topic = {SYNTHETIC: "speciality", MTS: CORPUS_HEADER}.get(source, "subset")
     rows = [
-        {
-            "split": split,
-            topic: encounter.meta.get(topic, encounter.source),
-            "problem": encounter.meta.get("problem"),
-        }
+        (split, each.meta.get(topic, each.source), each.meta.get("problem"))
         for split, encounters in splits.items()
-        for encounter in encounters
-        if EXCHANGED not in encounter.meta
+        for each in encounters
+        if EXCHANGED not in each.meta
     ]
-    about = pd.DataFrame(rows)
+    about = pd.DataFrame(rows, columns=["split", topic, "problem"])
     table = pd.crosstab(about[topic], about["split"])[list(splits)]
     if is_generated(source):
         problems = about.groupby([topic, "split"])["problem"].nunique().unstack(fill_value=0)
@@ -82,7 +72,7 @@ def composition_table(source: str, splits: Splits) -> pd.DataFrame:
 
 def headers_in(splits: Splits) -> pd.DataFrame:
     """MTS-Dialog's headers with their place in SOAP, counted where a split has such notes."""
-    table = header_table(MTS)
+    table = pd.DataFrame(header_rows()).query("corpus == @MTS")[["header", "title", "soap"]]
     rows = [
         {"header": encounter.meta[CORPUS_HEADER], "split": split}
         for split, encounters in splits.items()
@@ -103,23 +93,22 @@ def facts_of(encounters: Sequence[Encounter]) -> pd.DataFrame:
     doctor (whether only the doctor says it), relative (whether a relative does).
     """
     rows = [
-        {
-            "section": fact.section,
-            "kind": fact.kind,
-            "position": fact.turns[0] / (len(encounter.turns) - 1),
-            "doctor": all(encounter.turns[turn].speaker == "doctor" for turn in fact.turns),
-            "relative": any(encounter.turns[turn].speaker == "relative" for turn in fact.turns),
-        }
+        (
+            fact.section,
+            fact.kind,
+            fact.turns[0] / (len(encounter.turns) - 1),
+            all(encounter.turns[turn].speaker == "doctor" for turn in fact.turns),
+            any(encounter.turns[turn].speaker == "relative" for turn in fact.turns),
+        )
         for encounter in encounters
         for fact in encounter.facts
     ]
-    return pd.DataFrame(rows, columns=list(_FACT_COLUMNS))
+    return pd.DataFrame(rows, columns=["section", "kind", "position", "doctor", "relative"])
 
 
 def facts_by_kind(facts: pd.DataFrame, n_encounters: int) -> pd.DataFrame:
     """How many facts of a kind an encounter has, and who says them, in the order of the note."""
-    order = facts["section"].map(SECTIONS.index)
-    kinds = facts.assign(order=order).groupby(["order", "section", "kind"], sort=True)
+    kinds = facts.groupby(["section", "kind"])
     table = pd.DataFrame(
         {
             "facts an encounter": (kinds.size() / n_encounters).round(2),
@@ -127,7 +116,7 @@ def facts_by_kind(facts: pd.DataFrame, n_encounters: int) -> pd.DataFrame:
             "a relative says it": kinds["relative"].mean().map("{:.0%}".format),
         }
     )
-    return table.droplevel("order")
+    return table.reindex(SECTIONS, level="section")
 
 
 def measures_table(measured: pd.DataFrame) -> pd.DataFrame:
@@ -138,12 +127,7 @@ def measures_table(measured: pd.DataFrame) -> pd.DataFrame:
             return f"{value:,.0f}"
         return f"{value:,.1f}" if value > 2 else f"{value:.3f}"
 
-    return pd.DataFrame(
-        {
-            name: {measure: shown(measure, value) for measure, value in column.items()}
-            for name, column in measured.items()
-        }
-    )
+    return measured.apply(lambda column: [shown(*item) for item in column.items()])
 
 
 def nearest_table(
@@ -166,14 +150,14 @@ def nearest_table(
     return pd.DataFrame(rows).T.astype({"n": int})
 
 
-def written_table(written: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+def written_table(paths: Mapping[str, Path], manifest: Mapping[str, Any]) -> pd.DataFrame:
     """A row a split: n, bytes and sha256 of its file."""
     rows = {
         split: {
             "encounters": f"{entry['n']:,}",
-            "MB": round(entry["bytes"] / 1e6, 1),
+            "MB": round(paths[split].stat().st_size / 1e6, 1),
             "SHA-256 begins": entry["sha256"][:12],
         }
-        for split, entry in written.items()
+        for split, entry in manifest.items()
     }
     return pd.DataFrame(rows).T

@@ -3,28 +3,24 @@
     splits = load_source("mts-dialog")   # {"train": [Encounter, ...], "valid": ..., "test1": ...}
 
 Each split's name is that of its file in `data/processed/<profile>/`; training comes first, tests
-last, which is the order in which `splits.remove_leaks` drops copies.
+last, which is the order in which `leaks.remove_leaks` drops copies.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, TypeVar
 
-from medisum_utils.data.corpora import (
-    ACI_BENCH,
-    MTS_DIALOG,
-    load_aci_bench,
-    load_mts_dialog,
-)
-from medisum_utils.data.corpora_fetch import MIRROR_VARIABLE, corpora_sources, corpus_files
+from medisum_utils.data.corpora import ACI_BENCH, MTS_DIALOG, load_aci_bench, load_mts_dialog
+from medisum_utils.data.corpora_fetch import corpus_files, is_at_hand
 from medisum_utils.data.grouping import split_encounters
-from medisum_utils.data.own_data import load_own
-from medisum_utils.data.splits import NEAR_DUPLICATE, remove_leaks
-from medisum_utils.encounter import Encounter, NoteSection
-from medisum_utils.runs import project_root, resolve
+from medisum_utils.data.leaks import NEAR_DUPLICATE, remove_leaks
+from medisum_utils.data.own_data import is_own, load_own
+from medisum_utils.encounter import Encounter, NoteSection, write_jsonl
+from medisum_utils.runs import resolve, sha256_file
 from medisum_utils.synthesis.augmented import with_exchanged_names
 from medisum_utils.synthesis.casebook import FOLDER as CASEBOOK
 from medisum_utils.synthesis.encounters import SPLITS, TEST_SPLITS, generate, generate_tests
@@ -35,6 +31,7 @@ BOTH = f"{ACI}+{MTS}"
 CORPUS_HEADER = "section_header"  # key of `Encounter.meta`: MTS-Dialog's own header of the section
 
 Splits = dict[str, list[Encounter]]
+Part = TypeVar("Part", int, list[Encounter])  # of a split: its count or its encounters
 
 
 def load_source(
@@ -73,21 +70,11 @@ def is_generated(source: str) -> bool:
     return source == SYNTHETIC
 
 
-def is_own(source: str) -> bool:
-    """Whether a source is a user's JSONL or CSV file, by its name."""
-    return Path(source).suffix.lower() in (".jsonl", ".csv")
-
-
 def report_name(source: str) -> str:
     """What reports call a source; a user's file is not named in them."""
     if is_generated(source):
         return "generated data"
     return "your own data" if is_own(source) else source
-
-
-def may_show_text(source: str) -> bool:
-    """Whether reports may show dialogues and notes unasked: generated ones only."""
-    return is_generated(source)
 
 
 def own_file(source: str) -> Path:
@@ -97,9 +84,9 @@ def own_file(source: str) -> Path:
     """
     path = resolve(source)
     if not path.is_file():
-        found = "a folder" if path.is_dir() else "no file"
+        obstacle = "a folder" if path.is_dir() else "no file"
         raise FileNotFoundError(
-            f"expected your own data at {path}, which 01_data.source names, got {found}; a "
+            f"expected your own data at {path}, which 01_data.source names, got {obstacle}; a "
             "relative path is looked up under the project's folder"
         )
     return path
@@ -128,7 +115,7 @@ def mts_as_soap() -> Splits:
     `CORPUS_HEADER`, and the text is untouched.
     """
     splits = load_mts_dialog()
-    return {name: [_as_soap(one) for one in encounters] for name, encounters in splits.items()}
+    return {name: [_as_soap(each) for each in encounters] for name, encounters in splits.items()}
 
 
 def _as_soap(encounter: Encounter) -> Encounter:
@@ -142,39 +129,20 @@ def joined_corpora() -> Splits:
 
     ACI-Bench notes keep their own headers, which its published evaluation reads.
     """
-    corpora = {"aci": load_aci_bench(), "mts": mts_as_soap()}
-    joined: Splits = {
-        name: [one for splits in corpora.values() for one in splits.pop(name)]
-        for name in ("train", "valid")
-    }
-    for corpus, splits in corpora.items():
-        for name, encounters in splits.items():
-            joined[f"{corpus}_{name}"] = _labelled(encounters, f"{corpus}_{name}")
-    n_official = {name: len(tests) for name, tests in joined.items() if name != "train"}
-    kept = remove_leaks(joined)[0]
-    changed = [name for name, n in n_official.items() if len(kept[name]) != n]
-    if changed:
-        raise ValueError(f"expected copies in train only, got some in {', '.join(changed)}")
-    return kept
+    splits = _joined(load_aci_bench(), mts_as_soap())
+    return remove_leaks({name: _labelled(part, name) for name, part in splits.items()})[0]
+
+
+def _joined(aci: Mapping[str, Part], mts: Mapping[str, Part]) -> dict[str, Part]:
+    """Training and validation parts of both corpora added up, tests under names of their own."""
+    joined = {name: aci[name] + mts[name] for name in ("train", "valid")}
+    for prefix, parts in (("aci", aci), ("mts", mts)):
+        joined |= {f"{prefix}_{name}": part for name, part in parts.items() if name not in joined}
+    return joined
 
 
 def _labelled(encounters: Iterable[Encounter], split: str) -> list[Encounter]:
     return [replace(encounter, split=split) for encounter in encounters]
-
-
-def is_at_hand(corpus: str) -> bool:
-    """True where a corpus can be read without a download: in the mirror folder or `data/raw`.
-
-    Raises: ValueError for an unknown corpus.
-    """
-    table = corpora_sources()
-    rows = table[table["corpus"] == corpus].to_dict("records")
-    if not rows:
-        known = ", ".join(sorted(table["corpus"].unique()))
-        raise ValueError(f"expected one of the corpora {known}, got {corpus!r}")
-    mirror = os.environ.get(MIRROR_VARIABLE)
-    folder = Path(mirror).expanduser() if mirror else project_root() / "data" / "raw"
-    return all((folder / row["repository"] / row["path"]).is_file() for row in rows)
 
 
 def load_beside(source: str) -> dict[str, tuple[list[Encounter], list[Encounter]]]:
@@ -183,12 +151,12 @@ def load_beside(source: str) -> dict[str, tuple[list[Encounter], list[Encounter]
     Nothing is downloaded.
     """
     loaders = {ACI: load_aci_bench, MTS: mts_as_soap}
-    beside = {}
-    for corpus, load in loaders.items():
-        if corpus != source and is_at_hand(corpus):
-            splits = load()
-            beside[corpus] = (splits["train"], splits["test1"])
-    return beside
+    beside = {
+        corpus: load()
+        for corpus, load in loaders.items()
+        if corpus != source and is_at_hand(corpus)
+    }
+    return {corpus: (splits["train"], splits["test1"]) for corpus, splits in beside.items()}
 
 
 def source_files(source: str) -> list[Path]:
@@ -211,16 +179,16 @@ def official_counts(source: str) -> dict[str, int]:
 
     The loaders hold the files against these; training is less where copies were dropped.
     """
-    files = {ACI: ACI_BENCH, MTS: MTS_DIALOG}
-    if source in files:
-        return {name: n for name, (_, n) in files[source].items()}
-    if source != BOTH:
-        return {}
-    counts = {
-        name: sum(splits[name][1] for splits in files.values()) for name in ("train", "valid")
+    aci, mts = ({name: n for name, (_, n) in files.items()} for files in (ACI_BENCH, MTS_DIALOG))
+    return {ACI: aci, MTS: mts, BOTH: _joined(aci, mts)}.get(source, {})
+
+
+def write_split(path: Path, encounters: Sequence[Encounter]) -> dict[str, Any]:
+    """Writes a split as JSON Lines and returns its entry in the manifest of the splits."""
+    write_jsonl(path, encounters)
+    return {
+        "n": len(encounters),
+        "sources": dict(sorted(Counter(encounter.source for encounter in encounters).items())),
+        "sha256": sha256_file(path),
+        "ids": [encounter.id for encounter in encounters],
     }
-    for corpus, splits in files.items():
-        prefix = corpus.partition("-")[0]
-        tests = {name: n for name, (_, n) in splits.items() if name not in counts}
-        counts |= {f"{prefix}_{name}": n for name, n in tests.items()}
-    return counts

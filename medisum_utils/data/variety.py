@@ -12,18 +12,15 @@ import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
-from typing import TYPE_CHECKING
 
+import numpy as np
+import pandas as pd
 from rouge_score.tokenize import tokenize
+from sklearn.feature_extraction.text import TfidfVectorizer
 
 from medisum_utils.encounter import Encounter
 from medisum_utils.notes.scored_texts import scored_notes, scored_references
 from medisum_utils.scoring.rouge import rouge_scores
-
-if TYPE_CHECKING:
-    import numpy
-    import pandas
 
 MAX_NEAREST_ROUGE1 = 0.60  # above it, generated data could be solved by retrieval
 N_GROWTH_POINTS = 20
@@ -70,7 +67,7 @@ def distinct_share(texts: Sequence[Sequence[str]], n: int) -> float:
     """
     n_all, distinct = 0, set()
     for text in texts:
-        grams = list(zip(*(islice(text, start, None) for start in range(n)), strict=False))
+        grams = list(zip(*(text[start:] for start in range(n)), strict=False))
         n_all += len(grams)
         distinct.update(grams)
     if not n_all:
@@ -78,50 +75,35 @@ def distinct_share(texts: Sequence[Sequence[str]], n: int) -> float:
     return len(distinct) / n_all
 
 
-def vocabulary_growth(texts: Sequence[Sequence[str]]) -> pandas.DataFrame:
+def vocabulary_growth(texts: Sequence[Sequence[str]]) -> pd.DataFrame:
     """How many different words the first n words have, at points even on a logarithmic scale.
 
     Columns: n_words, n_distinct.
     """
-    import numpy
-    import pandas
-
-    stream = [word for text in texts for word in text]
-    if not stream:
-        raise ValueError("expected texts with words, got none")
+    stream = pd.Series([word for text in texts for word in text])
     first = min(FIRST_GROWTH_POINT, max(1, len(stream) // 10))
-    points = numpy.unique(numpy.geomspace(first, len(stream), N_GROWTH_POINTS).round().astype(int))
-    seen: set[str] = set()
-    n_distinct = []
-    for start, end in zip([0, *points[:-1]], points, strict=True):
-        seen.update(stream[start:end])
-        n_distinct.append(len(seen))
-    return pandas.DataFrame({"n_words": points, "n_distinct": n_distinct})
+    points = np.unique(np.geomspace(first, len(stream), N_GROWTH_POINTS).round().astype(int))
+    n_distinct = (~stream.duplicated()).cumsum()
+    return pd.DataFrame({"n_words": points, "n_distinct": n_distinct[points - 1].to_numpy()})
 
 
-def heaps_exponent(growth: pandas.DataFrame) -> float:
+def heaps_exponent(growth: pd.DataFrame) -> float:
     """The slope of the growth curve in logarithms: 0 is a closed vocabulary, 1 never repeats.
 
     Source: Heaps 1978, "Information Retrieval", section 7.5: V = K n^beta.
     """
-    import numpy
-
-    if len(growth) < 2:
-        raise ValueError(f"expected at least 2 points of a curve, got {len(growth)}")
-    return float(numpy.polyfit(numpy.log(growth["n_words"]), numpy.log(growth["n_distinct"]), 1)[0])
+    return float(np.polyfit(np.log(growth["n_words"]), np.log(growth["n_distinct"]), 1)[0])
 
 
-def lengths(encounters: Sequence[Encounter]) -> pandas.DataFrame:
+def lengths(encounters: Sequence[Encounter]) -> pd.DataFrame:
     """One row an encounter: n_turns, dialogue_words, note_words, words_per_turn."""
-    import pandas
-
-    table = pandas.DataFrame(
+    table = pd.DataFrame(
         {
             "n_turns": [len(encounter.turns) for encounter in encounters],
             "dialogue_words": [len(dialogue_words(encounter)) for encounter in encounters],
             "note_words": [len(note_words(encounter)) for encounter in encounters],
         },
-        index=pandas.Index([encounter.id for encounter in encounters], name="encounter"),
+        index=pd.Index([encounter.id for encounter in encounters], name="encounter"),
     )
     table["words_per_turn"] = table["dialogue_words"] / table["n_turns"]
     return table
@@ -130,8 +112,8 @@ def lengths(encounters: Sequence[Encounter]) -> pandas.DataFrame:
 def extractiveness(encounter: Encounter) -> float:
     """The share of the note's words that stand in the dialogue; NaN for a note without words."""
     note = note_words(encounter)
-    said = set(dialogue_words(encounter))
-    return sum(word in said for word in note) / len(note) if note else math.nan
+    spoken = set(dialogue_words(encounter))
+    return sum(word in spoken for word in note) / len(note) if note else math.nan
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +123,8 @@ class Nearest:
     `index` points into the training encounters, `cosine` is in 0 to 1; both have shape (queries,).
     """
 
-    index: numpy.ndarray
-    cosine: numpy.ndarray
+    index: np.ndarray
+    cosine: np.ndarray
 
 
 def nearest(train: Sequence[Encounter], queries: Sequence[Encounter]) -> Nearest:
@@ -154,31 +136,28 @@ def nearest(train: Sequence[Encounter], queries: Sequence[Encounter]) -> Nearest
     Raises: ValueError for no training encounters or no queries.
     Source: Manning, Raghavan, Schütze 2008, "Introduction to Information Retrieval", section 6.4.
     """
-    import numpy
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
     if not train or not queries:
         raise ValueError(f"expected encounters, got {len(train)} to search, {len(queries)} queries")
     vectorizer = TfidfVectorizer(analyzer=dialogue_words, sublinear_tf=True)
-    known = vectorizer.fit_transform(train)
-    cosines = (vectorizer.transform(queries) @ known.T).toarray()  # (queries, train)
+    train_vectors = vectorizer.fit_transform(train)
+    cosines = (vectorizer.transform(queries) @ train_vectors.T).toarray()  # (queries, train)
     index = cosines.argmax(axis=1)
-    return Nearest(index, cosines[numpy.arange(len(queries)), index].clip(0, 1))
+    return Nearest(index, cosines[np.arange(len(queries)), index].clip(0, 1))
 
 
-def nearest_notes(train: Sequence[Encounter], found: Nearest) -> list[str]:
+def nearest_notes(train: Sequence[Encounter], neighbours: Nearest) -> list[str]:
     """The note of each query's nearest training dialogue, with its headers."""
-    return [train[i].note_text for i in found.index]
+    return [train[i].note_text for i in neighbours.index]
 
 
 def nearest_note_rouge1(
-    train: Sequence[Encounter], queries: Sequence[Encounter], found: Nearest
+    train: Sequence[Encounter], queries: Sequence[Encounter], neighbours: Nearest
 ) -> list[float]:
     """ROUGE-1 F1 in 0 to 1 of the nearest training note, taken as if it were the query's note.
 
     Scored as 04 scores it: where every note is one section, without header lines.
     """
-    notes = scored_notes(queries, nearest_notes(train, found))
+    notes = scored_notes(queries, nearest_notes(train, neighbours))
     return rouge_scores(scored_references(queries), notes)["rouge1"]
 
 
@@ -192,11 +171,9 @@ def variety(
 
     Raises: ValueError where the training dialogues have fewer than `n_words` words.
     """
-    import numpy
-
     sample = sample_words(train, n_words, seed)
     means = lengths(train).mean()
-    found = nearest(train, test)
+    neighbours = nearest(train, test)
     return {
         "encounters": len(train),
         **{f"distinct-{n}": distinct_share(sample, n) for n in (1, 2, 3)},
@@ -205,9 +182,9 @@ def variety(
         "words a turn": means["words_per_turn"],
         "dialogue (words)": means["dialogue_words"],
         "note (words)": means["note_words"],
-        "extractive share": float(numpy.nanmean([extractiveness(one) for one in train])),
-        "nearest dialogue (cosine)": float(found.cosine.mean()),
-        "nearest note (ROUGE-1)": float(numpy.mean(nearest_note_rouge1(train, test, found))),
+        "extractive share": float(np.nanmean([extractiveness(each) for each in train])),
+        "nearest dialogue (cosine)": float(neighbours.cosine.mean()),
+        "nearest note (ROUGE-1)": float(np.mean(nearest_note_rouge1(train, test, neighbours))),
     }
 
 
@@ -225,11 +202,9 @@ def comparison(
     *,
     n_words: int,
     seed: int = 0,
-) -> pandas.DataFrame:
+) -> pd.DataFrame:
     """`variety` of each data set, training and test, a column each."""
-    import pandas
-
-    return pandas.DataFrame(
+    return pd.DataFrame(
         {
             name: variety(train, test, n_words=n_words, seed=seed)
             for name, (train, test) in compared.items()

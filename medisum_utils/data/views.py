@@ -7,18 +7,16 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from medisum_utils import figures
 from medisum_utils.data.sources import ACI, MTS
 from medisum_utils.data.variety import Nearest
 from medisum_utils.encounter import SECTIONS, Encounter, Turn
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 _LINES = ("-", "--", ":", "-.", (0, (1, 3)))
 _MARKERS = "os^"
@@ -46,8 +44,8 @@ def _turn_html(encounter: Encounter, number: int, turn: Turn) -> str:
         f"{html.escape(f'{fact.kind}: {fact.text}')}</span>"
         for fact in facts
     )
-    said = f"<b>{html.escape(turn.speaker.capitalize())}</b> {html.escape(turn.text)}"
-    return f"<div style='margin:0 0 5px'><small>{number}</small> {said}<br>{tags}</div>"
+    speech = f"<b>{html.escape(turn.speaker.capitalize())}</b> {html.escape(turn.text)}"
+    return f"<div style='margin:0 0 5px'><small>{number}</small> {speech}<br>{tags}</div>"
 
 
 def draw_fact_places(ax: Axes, facts: pd.DataFrame) -> None:
@@ -102,19 +100,13 @@ def draw_lengths(axes: Sequence[Axes], lengths: Mapping[str, pd.DataFrame]) -> N
 
 def _scale(ax: Axes, values: pd.Series) -> None:
     """A logarithmic x axis where the values need it, with few labels, so that none touch."""
-    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
-
     ratio = values.max() / values.min()
-    if ratio < 10:
+    if ratio >= 10:
+        ax.set_xscale("log")
+        figures.plain_log_ticks(ax.xaxis, (1, 2, 5) if ratio < 100 else (1,))
+    else:
         ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         ax.xaxis.set_major_formatter("{x:,g}")
-        return
-    ax.set_xscale("log")
-    ax.xaxis.set(
-        major_locator=LogLocator(subs=(1, 2, 5) if ratio < 100 else (1,)),
-        major_formatter="{x:,g}",
-        minor_formatter=NullFormatter(),
-    )
 
 
 def draw_nearest(ax: Axes, neighbours: Mapping[str, Nearest]) -> None:

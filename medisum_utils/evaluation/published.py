@@ -6,13 +6,12 @@ from the folder that `MEDISUM_CORPORA` names, and are not among the files that a
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from medisum_utils.data.corpora_fetch import MIRROR_VARIABLE
+from medisum_utils.data.corpora_fetch import corpora_folder as corpora_folder
 from medisum_utils.encounter import Encounter
 from medisum_utils.scoring import score
 from medisum_utils.scoring.files import read_table
@@ -23,12 +22,6 @@ TEST1 = Path("wyim/aci-bench/data/challenge_data/clinicalnlp_taskB_test1.csv")
 TEST1_IDS = frozenset(f"aci-D2N{number:03d}" for number in range(88, 128))
 SYSTEMS_FILE = Path(__file__).with_name("published_systems.csv")
 ROUGES = {"ROUGE-1": "rouge1", "ROUGE-2": "rouge2", "ROUGE-Lsum": "rougeLsum"}
-
-
-def corpora_folder() -> Path | None:
-    """The local mirror of the corpora, None where there is none."""
-    folder = os.environ.get(MIRROR_VARIABLE)
-    return Path(folder).expanduser() if folder else None
 
 
 def is_aci_test1(encounters: Sequence[Encounter]) -> bool:

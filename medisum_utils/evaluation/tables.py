@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from medisum_utils.data.splits import normalise
+from medisum_utils.data.leaks import normalise
 from medisum_utils.encounter import SECTIONS, Encounter
 from medisum_utils.evaluation.scores import SplitScores, SystemScores, difference
 from medisum_utils.evaluation.systems import WrittenNotes

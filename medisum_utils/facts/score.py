@@ -32,7 +32,7 @@ class FactCheck:
     was found (0 to 1), `offending` its words that are missing or contradicted. For a fact of the
     reference, `status` is "matched" or "unmatched" in the prediction; for a fact of the prediction,
     "supported", "contradicted" or "unsupported" by the dialogue. `in_reference` is whether the
-    reference states it, `wrong` whether it is hallucinated.
+    reference states it, `hallucinated` whether neither supports it.
     """
 
     text: str
@@ -41,7 +41,7 @@ class FactCheck:
     share: float
     offending: tuple[str, ...] = ()
     in_reference: bool = True
-    wrong: bool = False
+    hallucinated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class NoteFacts:
     @property
     def hallucinated(self) -> tuple[FactCheck, ...]:
         """The prediction's hallucinated facts: contradicted or unsupported."""
-        return tuple(fact for fact in self.prediction if fact.wrong)
+        return tuple(fact for fact in self.prediction if fact.hallucinated)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +125,12 @@ def _precision(hits: float, prediction_facts: list[FactCheck]) -> tuple[float, f
     """
     if not prediction_facts:
         return 0.0, 0.0
-    n_wrong = sum(fact.wrong for fact in prediction_facts)
-    n_beside = sum(not fact.wrong and not fact.in_reference for fact in prediction_facts)
-    if not hits and not n_wrong:
+    n_hallucinated = sum(fact.hallucinated for fact in prediction_facts)
+    n_beside = sum(not fact.hallucinated and not fact.in_reference for fact in prediction_facts)
+    if not hits and not n_hallucinated:
         return 1.0, 0.0
-    return hits / (hits + n_wrong + BESIDE * n_beside), n_wrong / (hits + n_wrong)
+    stated = hits + n_hallucinated
+    return hits / (stated + BESIDE * n_beside), n_hallucinated / stated
 
 
 def _in_prediction(atom: Atom, prediction: Index) -> FactCheck:
@@ -178,7 +179,7 @@ def _judge(atom: Atom, reference: Index, dialogue: Index) -> FactCheck:
             status=SUPPORTED if dialogue.denies else UNSUPPORTED,
             share=float(is_supported),
             in_reference=reference.denies,
-            wrong=not is_supported,
+            hallucinated=not is_supported,
         )
     by_reference, by_dialogue = reference.best(atom), dialogue.best(atom)
     unmentioned = _unmentioned(atom, reference, dialogue)
@@ -189,16 +190,17 @@ def _judge(atom: Atom, reference: Index, dialogue: Index) -> FactCheck:
     supported = status == SUPPORTED and not (
         by_reference.contradicts and _leaves_open(by_reference, by_dialogue)
     )
-    wrong = not (in_reference or supported or allowed)
+    hallucinated = not (in_reference or supported or allowed)
     best = by_reference if by_reference.share >= by_dialogue.share else by_dialogue
+    offending = (*unmentioned, *best.conflicts, *best.missing)
     return FactCheck(
         text=atom.text,
         sentence=atom.statement.text,
         status=status,
         share=best.share,
-        offending=atom.words_of((*unmentioned, *best.conflicts, *best.missing)) if wrong else (),
+        offending=atom.words_of(offending) if hallucinated else (),
         in_reference=in_reference,
-        wrong=wrong,
+        hallucinated=hallucinated,
     )
 
 

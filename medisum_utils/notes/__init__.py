@@ -1,6 +1,6 @@
 """Notes as text: headers, SOAP sections, the corpora's divisions, and the texts to score."""
 
-from medisum_utils.notes.text import (
+from medisum_utils.notes.headers import (
     UNKNOWN as UNKNOWN,
     split_sections as split_sections,
 )

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
-from medisum_utils.notes.headers import HEADERS_FILE
+from medisum_utils.notes.headers import header_rows
 
 ACI_DIVISIONS = ("subjective", "objective_exam", "objective_results", "assessment_and_plan")
 SOAP_DIVISIONS = ("subjective", "objective", "assessment", "plan", "assessment_and_plan")
@@ -36,7 +34,6 @@ _ACI_STARTS = {
 }
 _ACI_HEADERS = {name: tuple(words.split("|")) for name, words in _ACI_STARTS.items()}
 
-_MORE_HEADERS_FILE = Path(__file__).with_name("soap_headers.csv")
 _MARKUP = re.compile(r"^[\s#]+|\*\*")  # "## Plan", "**Plan:**"
 # Lines that look like headers: a few words before a colon, or all capitals.
 _NAMED = re.compile(r"(?P<name>[A-Za-z][A-Za-z/&' -]{0,40}?)\s*:(?P<rest>.*)")
@@ -147,22 +144,16 @@ def _division_of(name: str, rest: str) -> str | None:
 def _soap_of_headers() -> dict[str, tuple[str, bool]]:
     """Maps each header in lower case to its division and whether text may follow on its line.
 
-    The corpora's table comes first; `soap_headers.csv` adds further headers, headers that start a
-    division only if alone on their line (followed by text, they are often an item of another
-    division, as "Labs: to be repeated" in a plan), and subheaders, which have no division.
+    Rows without a corpus come last: further headers, headers that start a division only if alone on
+    their line (followed by text, they are often an item of another division, as "Labs: to be
+    repeated" in a plan), and subheaders, which have no division.
     """
-    table: dict[str, tuple[str, bool]] = {}
-    for row in _rows(HEADERS_FILE):
-        for header in (row["header"], row["title"]):
-            table[header.lower()] = (row["soap"], True)
-    for row in _rows(_MORE_HEADERS_FILE):
-        table[row["header"]] = (row["soap"], row["text_may_follow"] == "1")
-    return table
-
-
-def _rows(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    return {
+        row[name].lower(): (row["soap"], row["text_may_follow"] == "1")
+        for row in header_rows()
+        for name in ("header", "title")
+        if row[name]
+    }
 
 
 def _joined(pieces: list[tuple[str, str]], divisions: tuple[str, ...]) -> str:

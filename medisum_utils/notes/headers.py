@@ -1,48 +1,74 @@
 """Maps note headers to SOAP sections, and splits notes at their headers.
 
-`corpora_headers.csv` is the table. MTS-Dialog's 20 headers have no official mapping; ours follows
-where a clinician would look: reported history is subjective, findings and measurements are
-objective, diagnoses are assessment, and actions and decisions (procedure, emergency course,
-disposition) are plan.
+`headers.csv` is the table. MTS-Dialog's 20 headers have no official mapping; ours follows where a
+clinician would look: reported history is subjective, findings and measurements are objective,
+diagnoses are assessment, and actions and decisions (procedure, emergency course, disposition) are
+plan. Rows without a corpus are for `divisions` alone.
 """
 
 from __future__ import annotations
 
+import csv
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from medisum_utils.encounter import NoteSection
+from medisum_utils.encounter import SECTIONS, NoteSection
 from medisum_utils.notes.text_files import unix_lines
 
-if TYPE_CHECKING:
-    import pandas
-
-HEADERS_FILE = Path(__file__).with_name("corpora_headers.csv")
+UNKNOWN = "unknown"
 WHOLE_NOTE = "Note"  # the header for text without one
 
-
-def header_table(corpus: str) -> pandas.DataFrame:
-    """The headers of "mts-dialog", "aci-bench" or "own": columns header, title, soap.
-
-    Raises: ValueError for another corpus.
-    """
-    import pandas
-
-    table = pandas.read_csv(HEADERS_FILE, dtype=str, keep_default_na=False)
-    if corpus not in set(table["corpus"]):
-        raise ValueError(f"expected one of {sorted(set(table['corpus']))}, got {corpus!r}")
-    rows = table[table["corpus"] == corpus]
-    return rows.drop(columns="corpus").reset_index(drop=True)
+_SOAP_HEADER = re.compile(rf"({'|'.join(SECTIONS)})[ \t]*:[ \t]*", re.IGNORECASE)
+_LONE_HEADER = re.compile(r"([^\W\d_][^:]{0,58}?)[ \t]*:[ \t]*")
 
 
 @cache
-def soap_of_headers(corpus: str) -> Mapping[str, str]:
-    """Maps headers to one of `SECTIONS` or "assessment_and_plan"; see `header_table`."""
-    table = header_table(corpus)
-    return dict(zip(table["header"], table["soap"], strict=True))
+def header_rows() -> tuple[dict[str, str], ...]:
+    """The rows of the table: corpus, header, title, soap, text_may_follow."""
+    path = Path(__file__).with_name("headers.csv")
+    return tuple(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+
+
+@cache
+def soap_of_headers(corpus: str) -> dict[str, str]:
+    """Maps the headers of "mts-dialog", "aci-bench" or "own" to a section of `NoteSection.soap`."""
+    return {row["header"]: row["soap"] for row in header_rows() if row["corpus"] == corpus}
+
+
+@cache
+def soap_of_names() -> dict[str, str]:
+    """Maps every header and title of the corpora, in lower case, to its section."""
+    rows = [row for row in header_rows() if row["corpus"]]
+    return {row[name].lower(): row["soap"] for row in rows for name in ("header", "title")}
+
+
+def split_sections(note_text: str) -> dict[str, str]:
+    """Splits a note at lines that start with `Subjective:`, `Objective:`, `Assessment:`, `Plan:`.
+
+    Returns the text of each of `SECTIONS`, "" if the note lacks it, and under "unknown" the text
+    before the first header or under a joint header for assessment and plan. A corpus header alone
+    on its line ("Physical examination:") also starts its section and stays in the text, but never
+    an earlier section: "Medications:" within a plan is part of the plan. The texts of a repeated
+    section are joined. No line of the note is lost.
+    """
+    lines_of: dict[str, list[str]] = {name: [] for name in (*SECTIONS, UNKNOWN)}
+    current, reached = UNKNOWN, 0
+    for line in note_text.splitlines():
+        lone = _LONE_HEADER.fullmatch(line)
+        section = soap_of_names().get(lone[1].lower()) if lone else None
+        if soap := _SOAP_HEADER.match(line):
+            current = soap[1].lower()
+            reached = SECTIONS.index(current)
+            if not (line := line[soap.end() :]):
+                continue
+        elif section and section not in SECTIONS:
+            current = UNKNOWN
+        elif section and SECTIONS.index(section) >= reached:
+            current, reached = section, SECTIONS.index(section)
+        lines_of[current].append(line)
+    return {name: "\n".join(lines).strip() for name, lines in lines_of.items()}
 
 
 def split_aci_note(text: str) -> tuple[NoteSection, ...]:
@@ -73,12 +99,9 @@ def split_own_note(text: str) -> tuple[NoteSection, ...]:
 
     def header_of(line: str) -> tuple[str, str, str] | None:
         match = pattern.fullmatch(line)
-        if not match:
-            return None
-        alone = not match["rest"] and len(match["name"]) > 1
-        if not (match["colon"] or alone):
-            return None
-        return match["name"], soap[match["name"].upper()], match["rest"]
+        if match and (match["colon"] or (not match["rest"] and len(match["name"]) > 1)):
+            return match["name"], soap[match["name"].upper()], match["rest"]
+        return None
 
     return _split(text, header_of)
 
@@ -89,9 +112,9 @@ def _split(
     """Sections in the note's order; `header_of(line)` is (header, soap, rest of the line)."""
     pieces: list[tuple[str, str, list[str]]] = [(WHOLE_NOTE, "", [])]
     for line in unix_lines(text).split("\n"):
-        header = header_of(line)
-        if header:
-            pieces.append((header[0], header[1], [header[2]] if header[2] else []))
+        if header := header_of(line):
+            name, soap, rest = header
+            pieces.append((name, soap, [rest]))
         else:
             pieces[-1][2].append(line.rstrip())
     sections = [NoteSection(name, soap, "\n".join(lines).strip()) for name, soap, lines in pieces]

@@ -6,10 +6,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 
 from medisum_utils.encounter import Encounter
-from medisum_utils.notes.headers import WHOLE_NOTE, header_table
+from medisum_utils.notes.headers import WHOLE_NOTE, soap_of_names
 
 
 def protocol_of(encounters: Sequence[Encounter]) -> str:
@@ -22,19 +21,11 @@ def protocol_of(encounters: Sequence[Encounter]) -> str:
     return "mts" if all(len(encounter.note) == 1 for encounter in encounters) else "soap"
 
 
-@cache
-def _header_lines() -> frozenset[str]:
-    names = {WHOLE_NOTE.lower()}
-    for corpus in ("mts-dialog", "aci-bench", "own"):
-        table = header_table(corpus)
-        names |= {name.lower() for column in ("header", "title") for name in table[column]}
-    return frozenset(f"{name}:" for name in names if name)
-
-
 def without_headers(note: str) -> str:
     """A note without the lines that consist of a known header only."""
+    headers = {f"{name}:" for name in (*soap_of_names(), WHOLE_NOTE.lower())}
     lines = note.splitlines()
-    return "\n".join(line for line in lines if line.strip().lower() not in _header_lines()).strip()
+    return "\n".join(line for line in lines if line.strip().lower() not in headers).strip()
 
 
 def scored_references(encounters: Sequence[Encounter]) -> list[str]:

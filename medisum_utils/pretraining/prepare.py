@@ -57,15 +57,12 @@ def real_texts() -> tuple[dict[str, list[str]], dict[str, Any]]:
     Dialogues and notes are separate texts, from training splits only; see `corpora`.
     """
     # Imported here: a machine that only trains has neither the corpora nor the code to fetch them.
-    from medisum_utils.data.corpora import (
-        iter_medquad_answers,
-        iter_training_dialogues,
-        iter_training_notes,
-    )
+    from medisum_utils.data.corpora import iter_medquad_answers, training_encounters
 
+    encounters = training_encounters()
     texts = {
-        "dialogues": list(iter_training_dialogues()),
-        "notes": list(iter_training_notes()),
+        "dialogues": [encounter.dialogue_text for encounter in encounters],
+        "notes": [encounter.note_text for encounter in encounters],
         "answers": list(iter_medquad_answers()),
     }
     corpus = {

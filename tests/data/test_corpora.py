@@ -8,7 +8,7 @@ from statistics import mean
 import pytest
 
 from medisum_utils.data import corpora as loaders
-from medisum_utils.data.splits import check_leaks, find_leaks
+from medisum_utils.data.leaks import check_leaks, find_leaks
 from medisum_utils.data.transcript import parse_turns
 from medisum_utils.notes.headers import soap_of_headers
 
@@ -31,20 +31,13 @@ def test_mts_dialog_file_with_line_breaks_inside_fields(tmp_path):
         ["1", "FAM/SOCHX", "N/A ", 'Doctor: "Smoke"?\r\nGest_family: He does.'],
     ]
     path = write_csv(tmp_path / "a.csv", rows, lineterminator="\r\n")
-    one, two = loaders.parse_mts_dialog(path, "train", 2)
-    assert (one.id, one.source, one.split) == ("mts-train-0", "mts-dialog", "train")
-    assert one.dialogue_text == "Doctor: Any allergies?\nPatient: No."
-    assert (one.note[0].soap, one.note[0].text) == ("subjective", "None")
-    assert (two.turns[1].speaker, two.note[0].text) == ("guest_family", "N/A")
+    first, second = loaders.parse_mts_dialog(path, "train", 2)
+    assert (first.id, first.source, first.split) == ("mts-train-0", "mts-dialog", "train")
+    assert first.dialogue_text == "Doctor: Any allergies?\nPatient: No."
+    assert (first.note[0].soap, first.note[0].text) == ("subjective", "None")
+    assert (second.turns[1].speaker, second.note[0].text) == ("guest_family", "N/A")
     with pytest.raises(ValueError, match="expected 3 records, the official count, got 2"):
         loaders.parse_mts_dialog(path, "train", 3)
-
-
-def test_another_file_is_refused_without_showing_it(tmp_path):
-    path = write_csv(tmp_path / "a.csv", [["secret", "words"], ["a", "b"]])
-    with pytest.raises(ValueError, match="expected columns") as caught:
-        loaders.parse_mts_dialog(path, "train", 1)
-    assert "secret" not in str(caught.value)
 
 
 def test_aci_bench_file(tmp_path):
@@ -208,18 +201,17 @@ def test_primock57_has_no_markup_and_two_speakers_in_turn(corpora):
 
 @pytest.mark.corpus
 @pytest.mark.slow
-def test_pretraining_texts_hold_no_pair_and_nothing_held_out(corpora):
-    dialogues, notes = (
-        list(texts) for texts in (loaders.iter_training_dialogues(), loaders.iter_training_notes())
-    )
+def test_pretraining_texts_hold_nothing_held_out(corpora):
+    training = loaders.training_encounters()
     answers = list(loaders.iter_medquad_answers())
-    assert (len(dialogues), len(notes), len(answers)) == (1248, 1248, 15_827)
+    assert (len(training), len(answers)) == (1248, 15_827)
     aci, mts = loaders.load_aci_bench(), loaders.load_mts_dialog(drop_leaks=False)
     held_out = [
         e for splits in (aci, mts) for name, part in splits.items() if name != "train" for e in part
     ]
     held_out += loaders.load_primock57()
-    assert not {e.dialogue_text for e in held_out} & set(dialogues)
-    assert not {e.note_text for e in held_out if len(e.note_text.split()) > 16} & set(notes)
+    assert not {e.dialogue_text for e in held_out} & {e.dialogue_text for e in training}
+    long_notes = {e.note_text for e in held_out if len(e.note_text.split()) > 16}
+    assert not long_notes & {e.note_text for e in training}
     assert len(set(answers)) == len(answers)
     assert all(text == text.strip() != "" for text in answers)

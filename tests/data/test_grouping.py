@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from medisum_utils.data.grouping import PATIENT, REASONS, Groups, find_groups, split_encounters
-from medisum_utils.data.splits import NEAR_DUPLICATE, check_leaks, find_leaks
+from medisum_utils.data.leaks import NEAR_DUPLICATE, check_leaks, find_leaks
 from medisum_utils.encounter import Encounter, NoteSection, Turn
 
 FRACTIONS = {"train": 0.8, "valid": 0.1, "test": 0.1}

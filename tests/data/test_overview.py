@@ -116,6 +116,8 @@ def test_the_nearest_dialogues_are_summed_up_for_each_test() -> None:
     assert table.loc["test", overview.ROUGE1_MEAN] == pytest.approx(0.3)
 
 
-def test_what_was_written_is_shown_short() -> None:
-    table = overview.written_table({"train": {"n": 1540, "bytes": 2_340_000, "sha256": "ab" * 32}})
+def test_what_was_written_is_shown_short(tmp_path) -> None:
+    (tmp_path / "train.jsonl").write_bytes(b" " * 2_340_000)
+    paths = {"train": tmp_path / "train.jsonl"}
+    table = overview.written_table(paths, {"train": {"n": 1540, "sha256": "ab" * 32}})
     assert table.loc["train"].tolist() == ["1,540", 2.3, "abababababab"]

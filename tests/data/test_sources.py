@@ -10,7 +10,7 @@ import pytest
 
 from medisum_utils.data import sources
 from medisum_utils.data.grouping import PATIENT
-from medisum_utils.data.splits import LeakError, check_leaks
+from medisum_utils.data.leaks import LeakError, check_leaks
 from medisum_utils.notes.headers import soap_of_headers
 from medisum_utils.synthesis.augmented import EXCHANGED
 
@@ -148,26 +148,8 @@ def test_an_own_file_that_is_not_there_says_where_it_was_looked_for(
         ("synthetic.csv", True, False),
     ],
 )
-def test_only_generated_text_may_be_shown(source: str, is_own: bool, is_generated: bool) -> None:
+def test_a_source_is_known_by_its_name(source: str, is_own: bool, is_generated: bool) -> None:
     assert (sources.is_own(source), sources.is_generated(source)) == (is_own, is_generated)
-    assert sources.may_show_text(source) == is_generated
-
-
-def test_a_corpus_is_at_hand_only_with_all_its_files(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MEDISUM_CORPORA", str(tmp_path))
-    assert not sources.is_at_hand("mts-dialog")
-    rows = sources.corpora_sources()
-    rows = rows[rows["corpus"] == "mts-dialog"]
-    for repository, path in rows[["repository", "path"]].itertuples(index=False):
-        place = tmp_path / repository / path
-        place.parent.mkdir(parents=True, exist_ok=True)
-        assert not sources.is_at_hand("mts-dialog")
-        place.touch()
-    assert sources.is_at_hand("mts-dialog")
-    with pytest.raises(ValueError, match="got 'mimic'"):
-        sources.is_at_hand("mimic")
 
 
 @pytest.mark.corpus

@@ -1,15 +1,13 @@
 """The leak check finds what it must, shows ids only, and the manifest agrees with the files."""
 
 import hashlib
-import json
 import random
 import time
 
 import pytest
 
 from medisum_utils.data.corpora import load_aci_bench, load_mts_dialog
-from medisum_utils.data.sources import load_source
-from medisum_utils.data.splits import (
+from medisum_utils.data.leaks import (
     LONG_NOTE_WORDS,
     NEAR_LONG_NOTE,
     NOTE_WORDS,
@@ -18,9 +16,9 @@ from medisum_utils.data.splits import (
     find_leaks,
     normalise,
     remove_leaks,
-    split_manifest,
 )
-from medisum_utils.encounter import Encounter, NoteSection, Turn, write_jsonl
+from medisum_utils.data.sources import load_source, write_split
+from medisum_utils.encounter import Encounter, NoteSection, Turn, read_jsonl
 
 WORDS = [f"{a}{b}{c}" for a in "bdfgklmn" for b in "aeiou" for c in "prstvwxz"]
 
@@ -290,13 +288,13 @@ def test_ten_thousand_against_five_hundred_takes_seconds():
     assert seconds < 30
 
 
-def test_the_manifest_agrees_with_the_written_files(tmp_path):
-    splits = {"train": unrelated("é", 3), "test": unrelated("b", 2)}
-    manifest = json.loads(json.dumps(split_manifest(splits)))
-    for name, encounters in splits.items():
-        path = tmp_path / f"{name}.jsonl"
-        write_jsonl(path, encounters)
-        assert manifest[name]["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
-        assert manifest[name]["n"] == len(encounters)
-        assert manifest[name]["ids"] == [item.id for item in encounters]
-        assert manifest[name]["sources"] == {"made up": len(encounters)}
+def test_the_manifest_agrees_with_the_written_file(tmp_path):
+    encounters = unrelated("é", 3)
+    path = tmp_path / "train.jsonl"
+    assert write_split(path, encounters) == {
+        "n": 3,
+        "sources": {"made up": 3},
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "ids": [encounter.id for encounter in encounters],
+    }
+    assert read_jsonl(path) == encounters
