@@ -21,7 +21,7 @@ from medisum_utils.runs.steps import read_manifest, recorded
 OUTSIDE_RUN = ("00_tiny_base",)  # made once; a standard run starts after it
 RESERVED = "medisum-tiny-base"  # models/<this> is the shipped base, never a run's output
 SET_BY_RUNNER = "profile"
-OWN_PROFILE = "profile.yaml"  # in data/processed/<name>: of a user's own file, see `own_profile`
+OWN_PROFILE = "profile.yaml"  # in data/processed/<name>: of a user's own file, see `data.own_data`
 
 
 def notebooks_dir() -> Path:
