@@ -37,11 +37,9 @@ def find_base(name_or_path: str, *, endpoint: str | None = None) -> str:
 def _check_access(name: str, endpoint: str | None) -> None:
     from huggingface_hub import hf_hub_download, is_offline_mode
     from huggingface_hub.errors import (
-        EntryNotFoundError,
         HfHubHTTPError,
         HFValidationError,
         LocalEntryNotFoundError,
-        RepositoryNotFoundError,
     )
 
     try:
@@ -60,7 +58,7 @@ def _check_access(name: str, endpoint: str | None) -> None:
                 f"{name}: not logged in (401), or no such model: run `hf auth login` with an "
                 "account that was granted access, or set HF_TOKEN"
             ) from error
-        if isinstance(error, (RepositoryNotFoundError, EntryNotFoundError)) and status == 404:
+        if status == 404:
             raise FileNotFoundError(
                 f"{name}: the hub has no such model with a config.json (404); check its name"
             ) from error
@@ -69,10 +67,10 @@ def _check_access(name: str, endpoint: str | None) -> None:
                 f"{name} is not in the local cache and HF_HUB_OFFLINE forbids to download it; "
                 "unset it once, or give a local path as base model"
             ) from error
+        why = f"(status {status})" if status else "which cannot be reached"
         raise ConnectionError(
-            f"{name} cannot be had from the hub"
-            + (f" (status {status})" if status else ", which cannot be reached")
-            + "; check the network, or give a local path as base model"
+            f"{name} cannot be had from the hub, {why}; check the network, or give a local path "
+            "as base model"
         ) from error
 
 

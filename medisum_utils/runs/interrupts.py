@@ -28,23 +28,18 @@ class Interrupted(KeyboardInterrupt):
         return 128 + self.signum
 
 
-class _Interrupts:
-    """What has come so far, and whether it has to wait."""
-
-    def __init__(self) -> None:
-        self.came: int | None = None
-        self.n_holders = 0
-
-    def handle(self, signum: int, frame: FrameType | None) -> None:
-        self.came = signum
-        for each in SIGNALS:  # a second request means: do not wait for a tidy end
-            if signal.getsignal(each) == self.handle:
-                signal.signal(each, signal.SIG_DFL)
-        if not self.n_holders:
-            raise Interrupted(signum)
+class _State:
+    came: int | None = None  # the signal that came
+    n_holders = 0  # it waits while there are any
 
 
-_interrupts = _Interrupts()
+def _handle(signum: int, frame: FrameType | None) -> None:
+    _State.came = signum
+    for each in SIGNALS:  # a second request means: do not wait for a tidy end
+        if signal.getsignal(each) == _handle:
+            signal.signal(each, signal.SIG_DFL)
+    if not _State.n_holders:
+        raise Interrupted(signum)
 
 
 @contextmanager
@@ -54,10 +49,10 @@ def raised() -> Iterator[None]:
     A signal that the parent process chose to ignore, as `nohup` and `&` do, stays ignored.
     """
     earlier_handlers = {each: signal.getsignal(each) for each in SIGNALS}
-    _interrupts.came = None
+    _State.came = None
     for each, handler in earlier_handlers.items():
         if handler != signal.SIG_IGN:
-            signal.signal(each, _interrupts.handle)
+            signal.signal(each, _handle)
     try:
         yield
     finally:
@@ -71,15 +66,15 @@ def held() -> Iterator[None]:
 
     Raises: Interrupted at the end of the block for a signal that came within it.
     """
-    _interrupts.n_holders += 1
+    _State.n_holders += 1
     try:
         yield
     finally:
-        _interrupts.n_holders -= 1
-    if _interrupts.came is not None and not _interrupts.n_holders:
-        raise Interrupted(_interrupts.came)
+        _State.n_holders -= 1
+    if _State.came is not None and not _State.n_holders:
+        raise Interrupted(_State.came)
 
 
 def came() -> bool:
     """Whether a signal has asked the run to stop."""
-    return _interrupts.came is not None
+    return _State.came is not None

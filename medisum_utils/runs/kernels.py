@@ -59,7 +59,8 @@ def run_notebook(
     import papermill
 
     for name in ("asyncio", "papermill", "tornado.application", "traitlets"):
-        logging.getLogger(name).addFilter(_unless_stopped)
+        # what they log about a kernel that ends because the user wants it to is noise
+        logging.getLogger(name).addFilter(lambda record: not interrupts.came())
     notebook.metadata.setdefault("kernelspec", {"name": "python3", "language": "python"})
     notebook.metadata["kernelspec"].setdefault("display_name", "Python 3")
     source = output.with_suffix(".source.ipynb")  # papermill reads files
@@ -80,11 +81,6 @@ def run_notebook(
     finally:
         kernel.end()
         source.unlink(missing_ok=True)
-
-
-def _unless_stopped(record: logging.LogRecord) -> bool:
-    """Leaves out what libraries log about a kernel that ends because the user wants it to."""
-    return not interrupts.came()
 
 
 def _manager_of(kernel: Kernel) -> type:
@@ -111,12 +107,9 @@ def _manager_of(kernel: Kernel) -> type:
 def _importable() -> Iterator[None]:
     """Lets the kernel import this package where it is not installed, and takes its own Python."""
     earlier_environment = dict(os.environ)
-    package_parent = str(Path(__file__).resolve().parents[2])
-    paths = [package_parent, os.environ.get("PYTHONPATH", "")]
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
-    os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"
-    for name, value in KEEP_MEMORY.items():
-        os.environ.setdefault(name, value)
+    paths = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]
+    own = {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "JUPYTER_PREFER_ENV_PATH": "1"}
+    os.environ.update(KEEP_MEMORY | earlier_environment | own)
     try:
         yield
     finally:

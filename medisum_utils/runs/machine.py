@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import resource
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,29 +26,17 @@ MEMBERSHIP = Path("/proc/self/cgroup")  # the control groups that this process i
 
 # The packages that can change a number; the rest follow from the constraints file.
 PACKAGES = (
-    "torch",
-    "transformers",
-    "peft",
-    "trl",
-    "bitsandbytes",
-    "accelerate",
-    "datasets",
-    "tokenizers",
-    "rouge-score",
-    "numpy",
-    "scipy",
-    "pandas",
-)
+    "torch", "transformers", "peft", "trl", "bitsandbytes", "accelerate", "datasets", "tokenizers",
+    "rouge-score", "numpy", "scipy", "pandas",
+)  # fmt: skip
 
 
 def versions() -> dict[str, str]:
     """The installed versions of `PACKAGES`; one that is not installed is left out."""
     installed = {}
     for name in PACKAGES:
-        try:
+        with suppress(metadata.PackageNotFoundError):
             installed[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
     return installed
 
 
@@ -60,11 +50,9 @@ def n_cores() -> int:
 def cpu_model() -> str:
     """The processor's name, as the operating system gives it."""
     info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    text = info.read_text(encoding="utf-8", errors="replace") if info.exists() else ""
+    name = re.search(r"^model name\s*:\s*(.+)$", text, re.M)
+    return name[1] if name else platform.processor() or platform.machine()
 
 
 def memory_gib() -> float:
@@ -89,10 +77,8 @@ def children_gib(pid: int) -> float:
 
     total = 0
     for child in psutil.Process(pid).children(recursive=True):
-        try:
+        with suppress(psutil.NoSuchProcess):  # it ended since it was listed
             total += child.memory_info().rss
-        except psutil.NoSuchProcess:  # ended since it was listed
-            continue
     return total / GIB
 
 
@@ -199,10 +185,7 @@ def git(*arguments: str) -> str:
 
 
 def check_free_disk(path: PathLike, needed_gib: float) -> None:
-    """Makes sure that `needed_gib` are free where `path` is or will be.
-
-    Raises: OSError that says how much is needed and how much there is.
-    """
+    """Raises OSError, with both amounts, unless `needed_gib` are free where `path` will be."""
     path = Path(path).absolute()
     while not path.exists():
         path = path.parent
@@ -212,30 +195,20 @@ def check_free_disk(path: PathLike, needed_gib: float) -> None:
 
 
 def check_memory(needed_gib: float) -> None:
-    """Makes sure that `needed_gib` of memory are free.
-
-    Raises: MemoryError that says how much is needed and how much there is.
-    """
+    """Raises MemoryError, with both amounts, unless `needed_gib` of memory are free."""
     free = available_memory_gib()
     if free < needed_gib:
         raise MemoryError(f"expected {needed_gib:.1f} GiB of free memory, got {free:.1f}")
 
 
 def check_gpu(needed_gib: float) -> None:
-    """Makes sure that a CUDA device with `needed_gib` of memory is there.
-
-    Raises: RuntimeError that says what is needed and what was found.
-    """
+    """Raises RuntimeError, with what was found, unless a CUDA device has `needed_gib`."""
     import torch
 
-    if not torch.cuda.is_available():
-        raise RuntimeError(
-            f"expected a CUDA GPU with {needed_gib:.0f} GiB of memory, found none; "
-            "the profiles tiny and smoke need no GPU"
-        )
-    total = torch.cuda.get_device_properties(0).total_memory / GIB
-    if total < needed_gib:
-        raise RuntimeError(
-            f"expected a CUDA GPU with {needed_gib:.0f} GiB of memory, found "
-            f"{torch.cuda.get_device_name(0)} with {total:.1f} GiB"
-        )
+    found = "none; the profiles tiny and smoke need no GPU"
+    if torch.cuda.is_available():
+        total = torch.cuda.get_device_properties(0).total_memory / GIB
+        if total >= needed_gib:
+            return
+        found = f"{torch.cuda.get_device_name(0)} with {total:.1f} GiB"
+    raise RuntimeError(f"expected a CUDA GPU with {needed_gib:.0f} GiB of memory, found {found}")

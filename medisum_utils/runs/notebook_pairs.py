@@ -13,9 +13,9 @@ import hashlib
 import json
 import re
 import subprocess
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import NamedTuple
 
 from medisum_utils.runs import profiles
 from medisum_utils.runs.files import write_json, write_whole
@@ -38,12 +38,8 @@ class Side(StrEnum):
         return Side.IPYNB if self is Side.PY else Side.PY
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of a pair that was not in agreement, in one line; `settled` is False if refused.
-
-    A pair in agreement has no outcome.
-    """
+class Outcome(NamedTuple):
+    """What became of a pair that was not in agreement; `settled` is False where it is refused."""
 
     line: str
     settled: bool
@@ -61,13 +57,10 @@ def settle_pairs(take: Side | None = None) -> list[Outcome]:
 
 
 def settle_pair(stem: Path, take: Side | None = None) -> Outcome | None:
-    """Brings one pair into agreement; `stem` is its path without an ending.
-
-    Raises: ValueError for a file that is no notebook.
-    """
+    """Brings one pair into agreement; `stem` is its path without an ending."""
     paths = {side: stem.with_name(f"{stem.name}.{side}") for side in Side}
     there = [side for side in Side if paths[side].exists()]
-    inputs = {side: _inputs(paths[side].read_text("utf-8"), side, paths[side]) for side in there}
+    inputs = {side: _inputs(paths[side].read_text("utf-8"), paths[side]) for side in there}
     if len(there) == 1:
         edited, why = there[0], "the other was missing"
     elif inputs[Side.PY] == inputs[Side.IPYNB]:
@@ -85,13 +78,13 @@ def settle_pair(stem: Path, take: Side | None = None) -> Outcome | None:
     return Outcome(f"{stem.name}.{edited.other} written from .{edited}, {why}", True)
 
 
-def _inputs(text: str, side: Side, path: Path) -> str:
+def _inputs(text: str, path: Path) -> str:
     """What a reader edits, in the percent format: cells and tags, no outputs, no header."""
     import jupytext
     import nbformat
 
     try:
-        notebook = jupytext.reads(text, fmt="py:percent" if side is Side.PY else "ipynb")
+        notebook = jupytext.reads(text, fmt="py:percent" if path.suffix == ".py" else "ipynb")
     except (ValueError, KeyError, TypeError, AttributeError, nbformat.ValidationError) as error:
         raise ValueError(
             f"{path.name}: expected a notebook, got {type(error).__name__} on reading it"
@@ -109,10 +102,10 @@ def _edited(stem: Path, paths: dict[Side, Path], inputs: dict[Side, str]) -> Sid
     hashes = {side: _hash(text) for side, text in inputs.items()}
     bases = [_memory(stem.parent).get(stem.name)]
     for revision in ("", "HEAD"):
-        known = {side: _in_git(path, revision) for side, path in paths.items()}
-        if None not in known.values():
-            base = {_hash(_inputs(text, side, paths[side])) for side, text in known.items()}
-            bases += base if len(base) == 1 else []
+        texts = {path: _in_git(path, revision) for path in paths.values()}
+        if None not in texts.values():
+            agreed = {_hash(_inputs(text, path)) for path, text in texts.items()}
+            bases += agreed if len(agreed) == 1 else []
     changed = [[side for side in Side if hashes[side] != base] for base in bases]
     alone = {sides[0] for sides in changed if len(sides) == 1}
     return alone.pop() if len(alone) == 1 else None  # two answers: one side was put back by hand
@@ -143,7 +136,7 @@ def _in_git(path: Path, revision: str) -> str | None:
 
 def _refusal(name: str, paths: dict[Side, Path]) -> str:
     times = {side: path.stat().st_mtime_ns for side, path in paths.items()}
-    newer = max(Side, key=times.__getitem__)
+    newer = max(times, key=times.__getitem__)
     clock = f".{newer} is the newer file" if len(set(times.values())) > 1 else "both are as old"
     return (
         f"{name}: expected one of .py and .ipynb to be edited, got two that differ from each other "
@@ -174,11 +167,13 @@ def _strip_outputs(path: Path) -> bool:
     import nbformat
 
     notebook = nbformat.read(path, as_version=4)
-    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    ran = [cell for cell in code if cell.outputs or cell.execution_count is not None]
+    ran = [
+        cell
+        for cell in notebook.cells
+        if cell.cell_type == "code" and (cell.outputs or cell.execution_count is not None)
+    ]
     for cell in ran:
         cell.outputs, cell.execution_count = [], None
     if ran:
-        text = nbformat.writes(notebook).rstrip("\n") + "\n"
-        write_whole(path, text.encode())
+        write_whole(path, f"{nbformat.writes(notebook).rstrip()}\n".encode())
     return bool(ran)

@@ -52,10 +52,7 @@ def profile_names() -> list[str]:
 
 
 def described(name: str) -> str:
-    """What a profile is: the first sentence of the comment at the top of its file, if it has one.
-
-    A profile without a file, or one of own data, is described by no sentence: the result is empty.
-    """
+    """What a profile is: the first sentence of the comment at the top of its file; else empty."""
     lines = _text_of_profile(name).splitlines()
     comment = itertools.takewhile(lambda line: line.startswith("#"), lines)
     text = " ".join(line.lstrip("#").strip() for line in comment)
@@ -189,7 +186,7 @@ def standard_steps(named: Iterable[str] = ()) -> list[str]:
     """
     named = set(named)
     if named and named <= set(OUTSIDE_RUN):
-        return [name for name in notebook_names() if name in named]
+        return sorted(named)
     return [name for name in notebook_names() if name not in OUTSIDE_RUN]
 
 
@@ -209,10 +206,8 @@ def select_steps(
     wanted = {find_step(name) for name in only}
     if wanted and first:
         raise ValueError("expected --from or --only, got both")
-    steps = standard_steps(named)
-    if wanted:
-        steps = [name for name in notebook_names() if name in wanted]
-    elif first:
+    steps = sorted(wanted) or standard_steps(named)
+    if first:
         steps = [name for name in steps if name >= find_step(first)]
     if not steps:
         raise ValueError(f"expected notebooks in {shown_path(notebooks_dir())}, found none to run")
@@ -237,10 +232,10 @@ def changed_since(
 
     Raises: ValueError if `show_text` changed, which 01_data decides for all reports.
     """
-    first = min(steps)
+    first, existing = min(steps), notebook_names()
     clauses = []
     for step, entry in read_manifest(profile)["steps"].items():
-        if step >= first or step in steps or step not in notebook_names():
+        if step >= first or step not in existing:
             continue
         now = all_parameters(step, profile, chosen.get(step, {}))
         for name, value in entry.get("parameters", {}).items():

@@ -42,11 +42,10 @@ def profile_record(metrics: Mapping[str, Any], manifest: Mapping[str, Any]) -> d
             f"expected a complete run of {manifest['profile']}, got the steps "
             f"{', '.join(manifest['steps']) or 'none'}"
         )
-    machine = manifest["machine"]
     return {
         "commit": manifest["steps"]["04_eval"]["git_commit"],
         "finished": manifest["finished"],
-        "machine": {name: machine[name] for name in ("cpu", "n_cores", "memory_gib", "device")},
+        "machine": _only(manifest["machine"], "cpu", "n_cores", "memory_gib", "device"),
         "seconds": manifest["seconds"],
         "peak_memory_gib": manifest["peak_memory_gib"],
         "step_seconds": {name: step["seconds"] for name, step in manifest["steps"].items()},
@@ -55,8 +54,7 @@ def profile_record(metrics: Mapping[str, Any], manifest: Mapping[str, Any]) -> d
 
 
 def _split_record(entry: Mapping[str, Any]) -> dict[str, Any]:
-    record = {key: entry[key] for key in ("n", "facts_by")}
-    record["systems"] = _system_records(entry["systems"])
+    record = _only(entry, "n", "facts_by") | {"systems": _system_records(entry["systems"])}
     if "same_encounters" in entry:
         same = entry["same_encounters"]
         record["same_encounters"] = {"n": same["n"], "systems": _system_records(same["systems"])}
@@ -67,12 +65,15 @@ def _split_record(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _system_records(systems: Mapping[str, Any]) -> dict[str, Any]:
-    records = {}
-    for name, scores in systems.items():
-        facts = scores["facts"]
-        records[name] = {"n": scores["n"], **{rouge: scores[rouge] for rouge in METRICS}}
-        records[name]["facts"] = None if facts is None else {fact: facts[fact] for fact in FACTS}
-    return records
+    return {
+        name: _only(scores, "n", *METRICS)
+        | {"facts": None if scores["facts"] is None else _only(scores["facts"], *FACTS)}
+        for name, scores in systems.items()
+    }
+
+
+def _only(content: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {name: content[name] for name in names}
 
 
 def results_table(splits: Mapping[str, Any]) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import html
 import re
-from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,15 +22,11 @@ from medisum_utils.runs.privacy import is_private
 
 TEMPLATES = Path(__file__).with_name("report_template")
 NAVIGATION = re.compile(r"<!--navigation-->.*?<!--/navigation-->", re.S)
+NUMBER = re.compile(r"[-+−±<>≤≥]?[\d.,:%/ –to()\[\]e+-]*|nan|NaN")
 ANSWER = "The answer first"  # the heading of the cell that shows a notebook's answer
-STATIC_ONLY = (  # what can be shown without a script, best first
-    "text/html",
-    "text/markdown",
-    "image/svg+xml",
-    "image/png",
-    "image/jpeg",
-    "text/plain",
-)
+# What can be shown without a script, best first.
+STATIC_ONLY = ["text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg"]
+STATIC_ONLY += ["text/plain"]
 
 
 def write_report(executed: Path, profile: str, name: str, *, step: str | None = None) -> Path:
@@ -48,20 +43,25 @@ def write_report(executed: Path, profile: str, name: str, *, step: str | None = 
     body = BeautifulSoup(_body(executed), "html.parser")
     _make_offline(body)
     _align_columns(body)
-    title = body.h1.get_text().replace("¶", "").strip() if body.h1 else step
-    lead = first_screen(body)
+    title = _heading(body.h1) if body.h1 else step
+    lead = _first_screen(body)
+    headings = [(each["id"], _heading(each)) for each in body.find_all("h2") if each.get("id")]
     report = page(
         title=f"{title} ({profile})",
-        lead=lead,
         body=str(body),
         navigation=navigation(profile, step),
-        contents=_contents(body),
+        lead=lead,
+        contents=headings if len(headings) > 2 else [],
         failed=name != step,
     )
     path = write_page(report_dir(profile) / f"{name}.html", report)
     if name == step:
         _refresh_navigation(profile)
     return path
+
+
+def _heading(element: Any) -> str:
+    return element.get_text().replace("¶", "").strip()
 
 
 def write_page(path: Path, text: str) -> Path:
@@ -78,10 +78,8 @@ def _body(executed: Path) -> str:
     from nbconvert import HTMLExporter
     from traitlets.config import Config
 
-    config = Config()
-    config.NbConvertBase.display_data_priority = list(STATIC_ONLY)
     exporter = HTMLExporter(
-        config=config,
+        config=Config({"NbConvertBase": {"display_data_priority": STATIC_ONLY}}),
         template_name=TEMPLATES.name,
         extra_template_basedirs=[str(TEMPLATES.parent)],
         embed_images=True,
@@ -134,90 +132,47 @@ def _align_columns(body: Any) -> None:
             head.append(BeautifulSoup(parts, "html.parser"))
         rows = [row.find_all(["th", "td"]) for row in table.find_all("tr")]
         for cells in zip(*rows, strict=False) if len({len(row) for row in rows}) == 1 else ():
-            values = [cell.get_text().strip() for cell in cells if cell.name == "td"]
             if not all(
-                re.fullmatch(r"[-+−±<>≤≥]?[\d.,:%/ –to()\[\]e+-]*|nan|NaN", v) for v in values
+                NUMBER.fullmatch(cell.get_text().strip()) for cell in cells if cell.name == "td"
             ):
                 for cell in cells:
                     cell["class"] = "words"
 
 
-def first_screen(body: Any) -> str:
+def _first_screen(body: Any) -> dict[str, Any]:
     """Takes a report's beginning out of its body and returns it, ready for a reader in a hurry.
 
-    That is the title with its paragraph, then the answer in a box, then parameters and imports
-    folded together. The answer is what the cells under the heading `ANSWER` show; without that
-    heading the box is missing. A report without a title stays as it is.
+    That is the `title` with its paragraph, then the `answers` in a box, then `setup`: parameters
+    and imports folded together. The answers are what the cells under the heading `ANSWER` show;
+    without that heading there are none. A report without a title stays as it is.
     """
-    from bs4 import BeautifulSoup
-
     cells = body.find_all("div", class_="cell")
     if not cells or cells[0].h1 is None:
-        return ""
+        return {}
     answers, setup, answering = [], [], False
     for cell in cells[1:]:
         is_code = "code_cell" in cell["class"]
-        answering = answering or (cell.h2 is not None and ANSWER in cell.h2.get_text())
+        is_heading = cell.h2 is not None and ANSWER in cell.h2.get_text()
+        answering = answering or is_heading
         outputs = cell.find_all("div", class_="output_wrapper")
-        if not is_code and (cell.h2 is None or ANSWER not in cell.h2.get_text()):
-            break
-        if outputs and not answering:
+        if (outputs and not answering) or not (is_code or is_heading):
             break
         answers += [output.extract() for output in outputs]
         if is_code:
             setup.append(cell.extract())
         else:
             cell.decompose()  # it says that the answer is filled in later, which has happened
-    boxes = BeautifulSoup("", "html.parser")
-    if answers:
-        boxes.append(_wrapped(boxes.new_tag("section", attrs={"class": "answer"}), answers))
-    if setup:
-        fold = boxes.new_tag("details", attrs={"class": "setup"})
-        summary = boxes.new_tag("summary")
-        summary.string = "Parameters and imports"
-        boxes.append(_wrapped(fold, [summary, *setup]))
-    return f"{cells[0].extract()}{boxes}"
+    return {"title": cells[0].extract(), "answers": answers, "setup": setup}
 
 
-def _wrapped(element: Any, children: Iterable[Any]) -> Any:
-    """An HTML element with its children in it."""
-    for child in children:
-        element.append(child)
-    return element
+def page(title: str, body: str, navigation: str, **parts: Any) -> str:
+    """A whole HTML page around a body and a navigation that are HTML already.
 
-
-def _contents(body: Any) -> list[tuple[str, str]]:
-    """The second-level headings with their anchors, where there are enough to need a list."""
-    headings = [
-        (heading["id"], heading.get_text().replace("¶", "").strip())
-        for heading in body.find_all("h2")
-        if heading.get("id")
-    ]
-    return headings if len(headings) > 2 else []
-
-
-def page(
-    *,
-    title: str,
-    body: str,
-    navigation: str,
-    lead: str = "",
-    contents: Sequence[tuple[str, str]] = (),
-    failed: bool = False,
-) -> str:
-    """A whole HTML page around a body, a navigation and a lead that are HTML already."""
-    from markupsafe import Markup
-
+    `parts` are what a report has besides: `lead`, `contents`, `failed`; see the template.
+    """
     template = templates().get_template("page.html.j2")
-    return template.render(
-        title=title,
-        lead=Markup(lead),
-        body=Markup(body),
-        navigation=Markup(navigation),
-        contents=contents,
-        failed=failed,
-        css=Markup(_css()),
-    )
+    parts = {"lead": {}, "contents": [], "failed": False, **parts}
+    return template.render(title=title, body=body, navigation=navigation, css=_css(), **parts)
 
 
 @cache
