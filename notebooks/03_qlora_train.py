@@ -181,7 +181,7 @@ saving = {
 }
 checkpoints = adapter / "checkpoints"
 config = training.default_sft_config(checkpoints, device, **choices, **saving)
-training_report.choices_table(choices, saving)
+training_report.choices_table({**choices, **saving})
 
 # %% [markdown]
 # ## What the weights depend on

@@ -47,10 +47,7 @@ def step_of(checkpoint: Path) -> int | None:
 
 
 def _by_step(folder: str | os.PathLike) -> list[Path]:
-    """The folders of checkpoints, complete or not, the newest first.
-
-    `transformers.trainer_utils.get_last_checkpoint` gives the newest alone, complete or not.
-    """
+    """The folders of checkpoints, complete or not, the newest first."""
     checkpoints = [path for path in Path(folder).glob("checkpoint-*") if step_of(path) is not None]
     return sorted(checkpoints, key=step_of, reverse=True)
 
@@ -119,9 +116,7 @@ def checkpoint_to_resume(folder: str | os.PathLike, record: Mapping[str, Any]) -
             "what they were trained with; train anew with resume: false"
         )
     check_resume(read_record(folder), record)
-    best = load_state(newest).best_global_step
-    if best is not None:
-        _require_complete(folder / f"checkpoint-{best}")
+    best_checkpoint(folder, load_state(newest))
     return newest
 
 
@@ -153,14 +148,9 @@ def load_state(checkpoint: Path) -> TrainerState:
 def best_checkpoint(folder: str | os.PathLike, state: TrainerState) -> Path:
     """The checkpoint with the lowest validation loss.
 
-    Raises: ValueError if the run had no validation, or if the checkpoint is not complete.
+    Raises: ValueError if it is not complete.
     """
-    if state.best_global_step is None or state.best_metric is None:
-        raise ValueError("expected a best checkpoint, got none; did the run validate and save?")
-    return _require_complete(Path(folder) / f"checkpoint-{state.best_global_step}")
-
-
-def _require_complete(checkpoint: Path) -> Path:
+    checkpoint = Path(folder) / f"checkpoint-{state.best_global_step}"
     reason = what_is_missing(checkpoint)
     if reason:
         raise ValueError(

@@ -12,11 +12,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from medisum_utils.runs.files import sha256_file, write_json
-from medisum_utils.runs.paths import shown_path
+from medisum_utils.modelling.adapter import ADAPTER_FILES
+from medisum_utils.runs import sha256_file, shown_path, write_json
 
 DECODING_FILE = "decoding.json"
-_ADAPTER = "adapter_model.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +38,7 @@ class Decoding:
 
 def write_decoding(path: str | os.PathLike, decoding: Decoding, adapter: str | os.PathLike) -> Path:
     """Writes the decoding with which the adapter in the folder `adapter` was scored."""
-    digest = sha256_file(Path(adapter) / _ADAPTER)
+    digest = sha256_file(Path(adapter) / ADAPTER_FILES[1])
     return write_json(path, {**asdict(decoding), "adapter_sha256": digest})
 
 
@@ -50,9 +49,9 @@ def read_decoding(adapter: str | os.PathLike) -> Decoding:
     another adapter or of another form. Each says that 04_eval writes it.
     """
     path = Path(adapter) / DECODING_FILE
-    again = "run 04_eval, which scores the adapter and writes it"
+    remedy = "run 04_eval, which scores the adapter and writes it"
     if not path.is_file():
-        raise FileNotFoundError(f"{shown_path(path)} is missing: {again}")
+        raise FileNotFoundError(f"{shown_path(path)} is missing: {remedy}")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         scored = content.pop("adapter_sha256")
@@ -60,10 +59,10 @@ def read_decoding(adapter: str | os.PathLike) -> Decoding:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{shown_path(path)}: expected how the adapter was scored, got "
-            f"{type(error).__name__} ({error}): {again}"
+            f"{type(error).__name__} ({error}): {remedy}"
         ) from None
-    if scored != sha256_file(Path(adapter) / _ADAPTER):
+    if scored != sha256_file(Path(adapter) / ADAPTER_FILES[1]):
         raise ValueError(
-            f"{shown_path(path)} is of another adapter than the one beside it: {again}"
+            f"{shown_path(path)} is of another adapter than the one beside it: {remedy}"
         )
     return decoding

@@ -66,8 +66,9 @@ def base_digest(base: str) -> str:
 
     Raises: FileNotFoundError for weights that are not there, or not all; see also `find_base`.
     """
-    found = Path(find_base(base))
-    folder = found if found.is_dir() else _snapshot(base)
+    folder = Path(find_base(base))
+    if not folder.is_dir():
+        folder = _snapshot(base)
     weights = list(folder.glob("*.safetensors")) or list(folder.glob("*.bin"))
     present = {path.name for path in weights if path.is_file()}
     needed: set[str] = set()

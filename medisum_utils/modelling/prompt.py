@@ -27,7 +27,7 @@ TURN_END = "<|eot_id|>"
 CONTROL_TOKENS = (BEGIN, END, HEADER_START, HEADER_END, TURN_END)
 
 TOO_LONG_POLICIES = ("drop", "cut_middle", "cut_earliest")
-CUT_MARK = "[...]"  # stands where turns were left out, so that the model is not told a false story
+CUT_MARK = "[...]"  # stands where turns were left out, so that the model sees the gap
 PROMPT_FILE = "prompt.json"
 
 

@@ -35,9 +35,11 @@ _FIELDS = {
     "settings": dict,
     "versions": dict,
 }
-_ADAPTER_FIELDS = dict(
-    zip(("adapter_config_sha256", "adapter_sha256"), ADAPTER_FILES, strict=True)
-)  # in a record beside an adapter: the field with the hash of each file
+# In a record beside an adapter: the field with the hash of each of its files.
+_ADAPTER_FIELDS = {
+    "adapter_config_sha256": ADAPTER_FILES[0],
+    "adapter_sha256": ADAPTER_FILES[1],
+}
 
 
 def describe(base: str, processed: str | os.PathLike, settings: Mapping[str, Any]) -> dict:

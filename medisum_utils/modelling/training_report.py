@@ -6,7 +6,7 @@ All losses are in nats per token of a note. Sentences are Markdown.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -74,11 +74,9 @@ def base_table(config: PreTrainedConfig, n_weights: int, weights_gib: float) -> 
     return pd.DataFrame({"base": sizes})
 
 
-def choices_table(*choices: Mapping[str, Any]) -> pd.DataFrame:
+def choices_table(choices: Mapping[str, Any]) -> pd.DataFrame:
     """The choices made for SFTConfig, a row each."""
-    rows = {name: value for part in choices for name, value in part.items()}
-    if "bf16" in rows:
-        rows["bf16"] = bool(rows["bf16"])
+    rows = {**choices, "bf16": bool(choices["bf16"])}
     return pd.DataFrame({"choice": rows}, dtype=object).rename_axis("SFTConfig")
 
 
@@ -107,14 +105,12 @@ def plan_sentence(newest: str | None, n_done: int, n_steps: int, *, resume: bool
     return f"Training starts anew, with {n_steps:,} steps."
 
 
-def loss_tables(log: Iterable[Mapping[str, Any]]) -> tuple[pd.DataFrame, pd.DataFrame]:
+def loss_tables(log: Sequence[Mapping[str, Any]]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The training entries (step, loss, grad_norm) and the validations of a trainer's log.
 
     A validation has step, eval_loss and eval_mean_token_accuracy.
     """
-    entries = list(log)
-    train = [entry for entry in entries if "loss" in entry]
-    valid = [entry for entry in entries if "eval_loss" in entry]
+    train, valid = ([entry for entry in log if name in entry] for name in ("loss", "eval_loss"))
     return (
         pd.DataFrame(train, columns=["step", "loss", "grad_norm"]),
         pd.DataFrame(valid, columns=["step", "eval_loss", "eval_mean_token_accuracy"]),
@@ -169,10 +165,9 @@ def validations_table(valid: pd.DataFrame, best_step: int) -> pd.DataFrame:
 
 def cost_table(outcome: Outcome, session: Session, adapter_mib: float) -> pd.DataFrame:
     """Weights, disk, steps, tokens and time, of this session and of the whole run."""
-    share = outcome.n_trainable / outcome.n_base
     cost = {
         "trained weights": f"{outcome.n_trainable:,}",
-        "of the base's weights (%)": f"{100 * share:.2f}",
+        "of the base's weights (%)": f"{100 * outcome.n_trainable / outcome.n_base:.2f}",
         "adapter on disk (MiB)": f"{adapter_mib:.1f}",
         "steps in this session": f"{session.n_steps:,} of {outcome.n_steps:,}",
         "tokens read in this session": f"{session.n_tokens:,} of {outcome.n_tokens:,}",
@@ -215,9 +210,9 @@ def limits(
     """A list of what the loss curves do not show and what the run missed."""
     after_best = outcome.final_loss - outcome.best_loss
     clipped = (train["grad_norm"] > max_grad_norm).mean() if len(train) else 0.0
-    length = (
-        ": the run was not too long" if after_best < NOT_LONGER else ", so the run overfits late"
-    )
+    length = ": the run was not too long"
+    if after_best >= NOT_LONGER:
+        length = ", so the run overfits late"
     return "\n".join(
         (
             "- A loss scores each token given the right ones before it. A note that is written "

@@ -28,11 +28,6 @@ NEEDED = (
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory) -> str:
-    return str(small_model.make_base(tmp_path_factory.mktemp("base")))
-
-
-@pytest.fixture(scope="module")
 def run(base, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     trainer = build_trainer(base, folder, load_best_model_at_end=True)
@@ -159,13 +154,6 @@ def test_a_broken_best_checkpoint_is_said_before_training(two):
             ValueError, match=rf"checkpoint-{SAVED_AT} has .*adapter_model\.safetensors is cut off"
         ):
             use()
-
-
-def test_without_validation_there_is_no_best_checkpoint(base, tmp_path):
-    trainer = build_trainer(base, tmp_path, max_steps=1, eval_strategy="no", save_steps=1)
-    trainer.train()
-    with pytest.raises(ValueError, match="did the run validate"):
-        checkpoints.best_checkpoint(tmp_path, trainer.state)
 
 
 def test_the_best_checkpoint_is_the_adapter_that_is_saved(run, base, tmp_path):

@@ -18,11 +18,6 @@ N_NEW = 24
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory) -> str:
-    return str(small_model.make_base(tmp_path_factory.mktemp("base")))
-
-
-@pytest.fixture(scope="module")
 def renderer(base) -> Renderer:
     return Renderer(load_tokenizer(base), small_model.INSTRUCTION)
 

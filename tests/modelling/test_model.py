@@ -31,11 +31,6 @@ from medisum_utils.runs.hub import find_base
 RANK, ALPHA = 4, 8
 
 
-@pytest.fixture(scope="module")
-def base(tmp_path_factory) -> str:
-    return str(small_model.make_base(tmp_path_factory.mktemp("base")))
-
-
 def with_lora(model):
     from peft import LoraConfig, get_peft_model
 

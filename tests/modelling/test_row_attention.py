@@ -51,8 +51,7 @@ def test_a_single_query_looks_at_what_its_mask_allows(batch):
     torch.testing.assert_close(ours[:, 0], whole[:, -1])
 
 
-def test_generating_uses_it_and_leaves_the_model_as_it_was(tmp_path, monkeypatch):
-    base = str(small_model.make_base(tmp_path))
+def test_generating_uses_it_and_leaves_the_model_as_it_was(base, monkeypatch):
     model = load_base(base, quantize=False)
     renderer = Renderer(load_tokenizer(base), small_model.INSTRUCTION)
     dialogues = [e.dialogue_text for e in small_model.encounters(3)]

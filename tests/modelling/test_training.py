@@ -18,11 +18,6 @@ from medisum_utils.modelling.prompt import RenderedExample, Renderer
 N_STEPS, SAVED_AT = 6, 3
 
 
-@pytest.fixture(scope="module")
-def base(tmp_path_factory) -> str:
-    return str(small_model.make_base(tmp_path_factory.mktemp("base")))
-
-
 def rendered(base: str, n: int, seed: int = 1) -> list[RenderedExample]:
     renderer = Renderer(load_tokenizer(base), small_model.INSTRUCTION)
     return [renderer.example(e) for e in small_model.encounters(n, seed)]

@@ -112,8 +112,8 @@ def test_whole_numbers_are_shown_whole_and_with_units() -> None:
     cost = training_report.cost_table(OUTCOME, replace(WHOLE, n_steps=540), 2.75)["value"]
     assert cost["steps in this session"] == "540 of 1,080"
     assert cost["of the base's weights (%)"] == "8.08"
-    choices = training_report.choices_table({"bf16": 1, "max_steps": 540}, {"eval_steps": 270})
-    assert choices["choice"].to_dict() == {"bf16": True, "max_steps": 540, "eval_steps": 270}
+    choices = training_report.choices_table({"bf16": 1, "max_steps": 540})
+    assert choices["choice"].to_dict() == {"bf16": True, "max_steps": 540}
     assert choices.loc["bf16", "choice"] is True
 
 
