@@ -52,15 +52,13 @@ def medicines(script: Script) -> None:
 
 
 def _medicine(script: Script, item: Prescription) -> None:
-    voices, rng = script.voices, script.rng
-    keys = prescription_keys("medicine", item)
+    rng, keys = script.rng, prescription_keys("medicine", item)
     if not item.dose:
         script.patient("medicine", keys, x=item.name)
         if rng.random() < 0.5:
             script.unanswered("ask_dose")
         return
-    dose = voices.quantity(item.dose)
-    slots = {"dose": dose, "freq": frequency_text(script, item)}
+    slots = prescription_slots(script, item)
     draw = rng.random()
     if draw < 0.15:
         script.doctor("chart_medicine", keys, x=item.name, **slots)
@@ -76,25 +74,24 @@ def _medicine(script: Script, item: Prescription) -> None:
 
 
 def _corrected_dose(script: Script, item: Prescription, keys: list[Key], slots: dict) -> None:
-    others = [
-        d for d in script.book.medicines[item.name].doses if not item.dose.startswith(d + " ")
-    ]
-    unit = item.dose.partition(" ")[2]
-    wrong = f"{script.rng.choice(others)} {unit}" if others else ""
-    if not wrong:
+    """A wrong dose now and the right one later; the right one now for a medicine of one dose."""
+    _, _, unit = item.dose.partition(" ")
+    doses = [f"{dose} {unit}" for dose in script.book.medicines[item.name].doses]
+    others = [dose for dose in doses if dose != item.dose]
+    if not others:
         script.patient("medicine_full", keys, x=item.name, **slots)
         return
-    wrong_slots = {"dose": wrong, "freq": slots["freq"]}
-    script.patient("medicine_full", [keys[0], *keys[2:]], x=item.name, **wrong_slots)
+    wrong = script.rng.choice(others)
+    script.patient("medicine_full", [keys[0], *keys[2:]], x=item.name, **slots | {"dose": wrong})
     script.corrections.append(
         lambda: script.patient("correct_dose", [keys[1]], x=item.name, w=wrong, dose=slots["dose"])
     )
 
 
-def frequency_text(script: Script, item: Prescription) -> str:
-    """Route and frequency as spoken; "by mouth" is left out."""
-    spoken = script.voices.frequency(item.frequency)
-    return f"{item.route} {spoken}".strip()
+def prescription_slots(script: Script, item: Prescription) -> dict[str, str]:
+    """Dose, and route and frequency, as spoken; "by mouth" is left out."""
+    dose = script.voices.quantity(item.dose)
+    return {"dose": dose, "freq": f"{item.route} {script.voices.frequency(item.frequency)}".strip()}
 
 
 def allergies(script: Script) -> None:

@@ -69,10 +69,8 @@ def some(rng: random.Random, items, low: int, high: int) -> list:
     return rng.sample(items, min(len(items), rng.randint(low, high)))
 
 
-def prescribe(rng: random.Random, medicine: Medicine, *, known: bool = True) -> Prescription:
-    """Draws dose, route and frequency; `known=False` gives the bare name."""
-    if not known:
-        return Prescription(medicine.name)
+def prescribe(rng: random.Random, medicine: Medicine) -> Prescription:
+    """Draws dose, route and frequency."""
     route = rng.choice(medicine.routes)
     return Prescription(
         medicine.name,
@@ -95,13 +93,9 @@ class CaseSampler:
         self.book = book
         self.problems = [p for p in book.problems if p.held_out == held_out]
         self.medicines = [m for m in book.medicines.values() if m.held_out == held_out]
-        self.allowed = {m.name for m in self.medicines}
-        # Held-out names must not reappear as history, family illness or allergy.
         names = [*book.problems, *book.medicines.values()]
         self.withheld = {item.name for item in names if item.held_out and not held_out}
         self.withheld |= set(withheld)
-        if not self.problems or not self.medicines:
-            raise ValueError(f"the casebook has no problem or medicine with held_out={held_out}")
 
     def draw(self, rng: random.Random) -> Case:
         """Draws one case."""
@@ -141,7 +135,9 @@ class CaseSampler:
         n_reported = rng.randint(0, len(symptoms))
         case.reported, case.denied = symptoms[:n_reported], symptoms[n_reported:]
 
-    def _topic(self, rng: random.Random, case: Case, topic: str, p_any: float, p_none: float):
+    def _topic(
+        self, rng: random.Random, case: Case, topic: str, p_any: float, p_none: float
+    ) -> bool:
         """True if the topic has content; otherwise it may be added to the denied topics."""
         draw = rng.random()
         if p_any <= draw < p_any + p_none:
@@ -158,7 +154,7 @@ class CaseSampler:
             case.surgeries = some(rng, common["surgeries"], 1, 1)
         if self._topic(rng, case, "medicines", 0.7 if adult else 0.3, 0.1):
             case.medicines = [
-                prescribe(rng, m, known=rng.random() < 0.85)
+                prescribe(rng, m) if rng.random() < 0.85 else Prescription(m.name)
                 for m in some(rng, self.medicines, 1, 3)
             ]
         if self._topic(rng, case, "allergies", 0.35, 0.3):
@@ -214,8 +210,8 @@ class CaseSampler:
         with_dose = [m for m in case.medicines if m.dose]
         if with_dose and rng.random() < 0.4:
             self._change(rng, case, rng.choice(with_dose))
-        options = [name for name in problem.medicines if name not in taken_names]
-        choices = [name for name in options if name in self.allowed]
+        allowed = {m.name for m in self.medicines} - taken_names
+        choices = [name for name in problem.medicines if name in allowed]
         # A fifth of the cases draw new medicines from all: a problem must not reveal its medicine.
         if rng.random() < 0.2:
             choices = [m.name for m in self.medicines if m.name not in taken_names]

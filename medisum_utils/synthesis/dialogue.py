@@ -118,8 +118,8 @@ class Script:
 
     def _false_lead(self, draw: float) -> None:
         """Adds medical talk about somebody else or another time."""
-        candidates = [m for m in self.book.medicines.values() if m.held_out == self.unseen]
         own_medicines = {m.name for m in (*self.case.medicines, *self.case.start)}
+        candidates = [m for m in self.book.medicines.values() if m.held_out == self.unseen]
         medicine = self.rng.choice([m for m in candidates if m.name not in own_medicines])
         own_symptoms = {term.term for term in (*self.case.reported, *self.case.denied)}
         problems = [p for p in self.book.problems if p.held_out == self.unseen]

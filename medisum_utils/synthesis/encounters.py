@@ -11,17 +11,16 @@ from dataclasses import replace
 
 from medisum_utils.encounter import Encounter, Fact
 from medisum_utils.synthesis import background, interview, visit
-from medisum_utils.synthesis.casebook import Casebook, load_casebook
-from medisum_utils.synthesis.cases import Case, CaseSampler
-from medisum_utils.synthesis.dialogue import Script
-from medisum_utils.synthesis.soap import read_facts, write_note
+from medisum_utils.synthesis.casebook import load_casebook
+from medisum_utils.synthesis.cases import CaseSampler
+from medisum_utils.synthesis.dialogue import Key, Script
+from medisum_utils.synthesis.soap import NONE_LINES, read_facts, write_note
 from medisum_utils.synthesis.speech import Reworder
 
 MIN_TURNS, MAX_TURNS = 12, 60
 OPEN_SPLITS = ("train", "valid")
 TEST_SPLITS = ("test", "test_unseen")
 SPLITS = OPEN_SPLITS + TEST_SPLITS
-BACKGROUND = ("conditions", "surgeries", "medicines", "allergies", "family")
 UNANSWERABLE = ("severity", "better", "worse", "allergies", "family", "surgeries")
 
 
@@ -29,24 +28,19 @@ class GrammarClash(ValueError):
     """A case whose words the note's grammar misreads; only made-up words can cause this."""
 
 
-def _is_open(case: Case, topic: str) -> bool:
-    """Whether the case neither contains nor denies a topic."""
-    return not getattr(case, topic) and topic not in case.denied_topics
-
-
 def _interview_topics(script: Script) -> list:
     """The topics of the interview as callables, in this visit's order."""
     case, rng = script.case, script.rng
-    present = [name for name in ("age", "severity") if getattr(case, name) is not None]
-    present += [name for name in ("onset", "character", "worse", "better") if getattr(case, name)]
-    first = [getattr(interview, name) for name in present] + script.open_topics
+    course = ("age", "severity", "onset", "character", "worse", "better")
+    first = [getattr(interview, name) for name in course if getattr(case, name)]
+    first += script.open_topics
     second = [background.social] if case.social else []
-    for topic in BACKGROUND:
+    for topic in NONE_LINES:
         if topic in case.denied_topics:
             second.append(lambda script, topic=topic: background.denied_topic(script, topic))
         elif getattr(case, topic):
             second.append(getattr(background, topic))
-    unasked = [topic for topic in UNANSWERABLE if _is_open(case, topic)]
+    unasked = [t for t in UNANSWERABLE if not getattr(case, t) and t not in case.denied_topics]
     if unasked and rng.random() < 0.35:
         topic = rng.choice(unasked)
         second.append(lambda script: script.unanswered(f"ask_{topic}"))
@@ -80,32 +74,21 @@ def _correct(script: Script) -> None:
         script.corrections.pop()()
 
 
-def _facts_with_turns(note_text: str, turns_of_fact: dict) -> tuple[Fact, ...]:
+def _facts_with_turns(note_text: str, turns_of_fact: dict[Key, tuple]) -> tuple[Fact, ...]:
     facts = read_facts(note_text)
-    unsaid = [(f.kind, f.text) for f in facts if (f.kind, f.text) not in turns_of_fact]
-    unwritten = set(turns_of_fact) - {(f.kind, f.text) for f in facts}
-    if unsaid or unwritten:
-        raise GrammarClash(f"note and dialogue disagree: {unsaid=}, {unwritten=}")
-    return tuple(replace(f, turns=turns_of_fact[f.kind, f.text]) for f in facts)
+    disputed = turns_of_fact.keys() ^ {(fact.kind, fact.text) for fact in facts}
+    if disputed:
+        raise GrammarClash(f"expected note and dialogue to agree, one alone states {disputed}")
+    return tuple(replace(fact, turns=turns_of_fact[fact.kind, fact.text]) for fact in facts)
 
 
-def speak(
-    rng: random.Random,
-    case: Case,
-    book: Casebook,
-    *,
-    unseen: bool,
-    id: str,
-    split: str,
-    rewording: Reworder | None = None,
-) -> Encounter | None:
-    """Generates an encounter for a case; None if the dialogue is too short or too long."""
-    script = Script(rng, case, book, unseen=unseen, rewording=rewording)
+def speak(script: Script, *, id: str, split: str) -> Encounter | None:
+    """The encounter of a script's case; None if the dialogue is too short or too long."""
     _converse(script)
     if not MIN_TURNS <= len(script.lines) <= MAX_TURNS:
         return None
     script.settle_order()
-    turns, turns_of_fact = script.turns()
+    case, (turns, turns_of_fact) = script.case, script.turns()
     encounter = Encounter(
         id=id,
         source="synthetic",
@@ -132,38 +115,7 @@ def generate_one(
     Raises: ValueError for a split that is not one of `OPEN_SPLITS`.
     """
     _check_split(split, OPEN_SPLITS)
-    return _make(number, seed=seed, split=split, sampler=sampler, rewording=rewording)
-
-
-def _check_split(split: str, allowed: tuple[str, ...]) -> None:
-    if split in allowed:
-        return
-    why = ""
-    if split in TEST_SPLITS:
-        why = (
-            "; tests are drawn for 01_data alone (generate_tests), so that nothing is tuned on them"
-        )
-    raise ValueError(f"expected a split of {allowed}, got {split!r}{why}")
-
-
-def _make(
-    number: int,
-    *,
-    seed: int,
-    split: str,
-    sampler: CaseSampler,
-    rewording: Reworder | None = None,
-) -> Encounter:
-    rng = random.Random(f"{seed}/{split}/{number}")
-    unseen = split == "test_unseen"
-    while True:
-        case = sampler.draw(rng)
-        id = f"{split}-{seed}-{number:06d}"
-        encounter = speak(
-            rng, case, sampler.book, unseen=unseen, id=id, split=split, rewording=rewording
-        )
-        if encounter is not None:
-            return encounter
+    return _make(number, seed, split, sampler, rewording)
 
 
 def generate(n: int, *, seed: int, split: str) -> Iterator[Encounter]:
@@ -172,7 +124,7 @@ def generate(n: int, *, seed: int, split: str) -> Iterator[Encounter]:
     Raises: ValueError for a split that is not one of `OPEN_SPLITS`; see `generate_tests`.
     """
     _check_split(split, OPEN_SPLITS)
-    return _make_all(n, seed=seed, split=split)
+    return _make_all(n, seed, split)
 
 
 def generate_tests(n: int, *, seed: int, split: str) -> Iterator[Encounter]:
@@ -183,10 +135,28 @@ def generate_tests(n: int, *, seed: int, split: str) -> Iterator[Encounter]:
     Raises: ValueError for a split that is not one of `TEST_SPLITS`.
     """
     _check_split(split, TEST_SPLITS)
-    return _make_all(n, seed=seed, split=split)
+    return _make_all(n, seed, split)
 
 
-def _make_all(n: int, *, seed: int, split: str) -> Iterator[Encounter]:
+def _check_split(split: str, allowed: tuple[str, ...]) -> None:
+    if split not in allowed:
+        why = "; tests are drawn for 01_data alone" if split in TEST_SPLITS else ""
+        raise ValueError(f"expected a split of {allowed}, got {split!r}{why}")
+
+
+def _make_all(n: int, seed: int, split: str) -> Iterator[Encounter]:
     sampler = CaseSampler(load_casebook(), held_out=split == "test_unseen")
-    for number in range(n):
-        yield _make(number, seed=seed, split=split, sampler=sampler)
+    return (_make(number, seed, split, sampler) for number in range(n))
+
+
+def _make(
+    number: int, seed: int, split: str, sampler: CaseSampler, rewording: Reworder | None = None
+) -> Encounter:
+    rng = random.Random(f"{seed}/{split}/{number}")
+    unseen = split == "test_unseen"
+    while True:
+        case = sampler.draw(rng)
+        script = Script(rng, case, sampler.book, unseen=unseen, rewording=rewording)
+        encounter = speak(script, id=f"{split}-{seed}-{number:06d}", split=split)
+        if encounter is not None:
+            return encounter

@@ -9,8 +9,7 @@ record, statement by statement. A statement is one of:
   lisinopril" if the record says to continue it, an allergy to a medicine that the patient takes,
   and a symptom that the patient denied.
 
-Hallucination is the share of the note's statements that are not in the encounter's record: kind,
-polarity and wording must agree. It is measured against the record, not against the dialogue.
+Everything is measured against the record, not against the dialogue.
 """
 
 from __future__ import annotations
@@ -43,10 +42,9 @@ class FactScore:
     """The scores of one note against its record, in 0 to 1, and the facts behind them.
 
     `precision` is the share of the note's statements that are right, `recall` the share of the
-    record that the note has right, `omission` is 1 - `recall`. `hallucination` is the share of the
-    note's statements that are not in the record: kind, polarity and wording must agree. A true
-    statement under the wrong header lowers precision and recall but is not a hallucination. A note
-    that states nothing has precision and hallucination 0.
+    record that the note has right, `omission` is 1 - `recall`, `hallucination` the share of the
+    note's statements that are hallucinated. A true statement under the wrong header lowers
+    precision and recall only. A note that states nothing has precision and hallucination 0.
 
     The section of a hallucinated or misplaced statement is the one in which the note has it.
     """
@@ -62,9 +60,9 @@ class FactScore:
     misplaced: tuple[Fact, ...]
 
 
-def _key(fact: Fact, home: str, kind: str = "") -> Key:
-    """The key that equal statements share; `home` is the section whose grammar has the line."""
-    return kind or fact.kind, fact.polarity, fact.text.lower(), home
+def _key(fact: Fact, section: str, kind: str = "") -> Key:
+    """The key that equal statements share; `section` is the one whose grammar has the line."""
+    return kind or fact.kind, fact.polarity, fact.text.lower(), section
 
 
 def _statements(note_text: str) -> list[tuple[Fact, str]]:
@@ -75,17 +73,18 @@ def _statements(note_text: str) -> list[tuple[Fact, str]]:
     """
     statements = []
     for fact in read_facts(note_text):
-        strayed = _strayed(fact) if fact.kind == "other" else []
-        statements += strayed or [(fact, fact.section)]
+        misplaced = _read_elsewhere(fact) if fact.kind == "other" else []
+        statements += misplaced or [(fact, fact.section)]
     return statements
 
 
-def _strayed(line: Fact) -> list[tuple[Fact, str]]:
+def _read_elsewhere(line: Fact) -> list[tuple[Fact, str]]:
+    """The statements of a line that only the grammar of another section can read."""
     text = line.text.removesuffix(".") + "."
-    for home in SECTIONS:
-        facts = read_line(home, text) if home != line.section else []
+    for section in SECTIONS:
+        facts = read_line(section, text) if section != line.section else []
         if facts and all(fact.kind != "other" for fact in facts):
-            return [(replace(fact, section=line.section), home) for fact in facts]
+            return [(replace(fact, section=line.section), section) for fact in facts]
     return []
 
 
@@ -100,13 +99,13 @@ def score_facts(record: Sequence[Fact], note_text: str) -> FactScore:
     right: dict[Key, list[Fact]] = defaultdict(list)
     misplaced: dict[tuple[Key, str], list[Fact]] = defaultdict(list)
     hallucinated: dict[tuple[Key, str], list[Fact]] = defaultdict(list)
-    for fact, home in _statements(note_text):
-        key = _key(fact, home)
-        if key in record_keys and fact.section == home:
+    for fact, right_section in _statements(note_text):
+        key = _key(fact, right_section)
+        if key in record_keys and fact.section == right_section:
             right[key].append(fact)
             continue
-        other_keys = (_key(fact, home, kind) for kind in ALSO_UNDER.get(fact.kind, ()))
-        is_true = key in record_keys or any(other_key in record_keys for other_key in other_keys)
+        other_keys = {_key(fact, right_section, kind) for kind in ALSO_UNDER.get(fact.kind, ())}
+        is_true = not record_keys.isdisjoint({key} | other_keys)
         (misplaced if is_true else hallucinated)[key, fact.section].append(fact)
     n_stated = len(right) + len(misplaced) + len(hallucinated)
     precision = len(right) / n_stated if n_stated else 0.0

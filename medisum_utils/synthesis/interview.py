@@ -53,6 +53,7 @@ def duration_key(script: Script) -> Key:
 
 
 def duration_text(script: Script, number: int | None = None) -> str:
+    """The duration as spoken, sometimes repaired; another number as it stands."""
     n, unit = script.case.duration
     spoken = script.voices.number(str(number or n))
     wrong = script.voices.number(str((number or n) + script.rng.choice((1, 2, 3))))
@@ -120,15 +121,17 @@ def character(script: Script) -> None:
 
 
 def worse(script: Script) -> None:
-    script.doctor("ask_worse")
-    for item in script.case.worse:
-        script.patient("worse", [("worse", f"worse with {item}")], x=item)
+    _influences(script, "worse", script.case.worse)
 
 
 def better(script: Script) -> None:
-    script.doctor("ask_better")
-    for item in script.case.better:
-        script.patient("better", [("better", f"better with {item}")], x=item)
+    _influences(script, "better", script.case.better)
+
+
+def _influences(script: Script, kind: str, items: list[str]) -> None:
+    script.doctor(f"ask_{kind}")
+    for item in items:
+        script.patient(kind, [(kind, f"{kind} with {item}")], x=item)
 
 
 def symptoms(script: Script) -> None:
@@ -140,11 +143,10 @@ def symptoms(script: Script) -> None:
         group = [waiting.pop() for _ in range(min(len(waiting), rng.choice((1, 1, 1, 2, 2, 3))))]
         present = [term for term, is_present in group if is_present]
         absent = [term for term, is_present in group if not is_present]
-        if len(group) == 3 and not present:
-            _ask_group(script, "ask_three", absent, "none_of_these")
-        elif len(group) == 2 and len(absent) == 2:
-            _ask_group(script, "ask_two", absent, "none_of_these")
-        elif len(group) == 2 and len(present) == 2:
+        if len(absent) == len(group) > 1:
+            ask = "ask_three" if len(group) == 3 else "ask_two"
+            _ask_group(script, ask, absent, "none_of_these")
+        elif len(present) == len(group) == 2:
             _ask_group(script, "ask_two", present, "both")
         elif len(group) == 2 and rng.random() < 0.7:
             _ask_one_yes_one_no(script, present[0], absent[0])
@@ -153,10 +155,6 @@ def symptoms(script: Script) -> None:
                 reported_symptom(script, term)
             for term in absent:
                 denied_symptom(script, term)
-
-
-def _symptom_keys(terms: list[Term], *, present: bool) -> list[Key]:
-    return [("symptom" if present else "denial", term.term) for term in terms]
 
 
 def _as_asked(script: Script, term: Term) -> str:
@@ -168,21 +166,22 @@ def _as_asked(script: Script, term: Term) -> str:
 
 
 def _ask_group(script: Script, ask: str, terms: list[Term], answer: str) -> None:
-    keys = _symptom_keys(terms, present=answer == "both")
+    kind = "symptom" if answer == "both" else "denial"
+    keys = [(kind, term.term) for term in terms]
     names = dict(zip("xyz", (_as_asked(script, term) for term in terms), strict=False))
     script.doctor(ask, keys, **names)
     script.patient(answer, keys)
 
 
 def _ask_one_yes_one_no(script: Script, yes: Term, no: Term) -> None:
-    keys = _symptom_keys([yes], present=True) + _symptom_keys([no], present=False)
+    keys = [("symptom", yes.term), ("denial", no.term)]
     first, second = script.rng.sample([yes.term, no.term], 2)
     script.doctor("ask_two", x=first, y=second)
     script.patient("yes_no", keys, x=yes.term, y=no.term)
 
 
 def reported_symptom(script: Script, term: Term) -> None:
-    keys = _symptom_keys([term], present=True)
+    keys = [("symptom", term.term)]
     if script.rng.random() < 0.5:
         script.doctor("ask_symptom", keys, x=_as_asked(script, term))
         script.patient("yes", keys)
@@ -196,7 +195,7 @@ def reported_symptom(script: Script, term: Term) -> None:
 
 
 def denied_symptom(script: Script, term: Term) -> None:
-    keys = _symptom_keys([term], present=False)
+    keys = [("denial", term.term)]
     if script.rng.random() < 0.85:
         script.doctor("ask_symptom", keys, x=_as_asked(script, term))
         script.patient("no", keys)

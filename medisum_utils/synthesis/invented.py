@@ -13,17 +13,12 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from itertools import chain
 
-from medisum_utils.synthesis.casebook import Casebook, Medicine, Problem, Term
+from medisum_utils.synthesis.casebook import FOLDER, Casebook, Medicine, Problem, Term, read_yaml
 from medisum_utils.synthesis.cases import CaseSampler
 
-ONSETS = (
-    "b bl br c ch cl d dr f fl g gl gr h j k l m n p pl pr qu r s sh st t th tr v w x z".split()  # noqa: SIM905
-)
-VOWELS = "a e i o u ai ea io ou y".split()  # noqa: SIM905
-CODAS = ["", "", "", "l", "m", "n", "r", "s", "t", "x", "nd", "st", "ne", "ze", "de"]
-ENDINGS = "in ol ide ate one ine ium an ex ra mab pril statin azole cillin vir tide".split()  # noqa: SIM905
 # Words that are part of the note's grammar.
 GRAMMAR = {"left", "right"}
 # Shares of names that are random words and consecutive words of a text; the rest are real names
@@ -37,13 +32,20 @@ POOLED = (
 )
 
 
+@lru_cache(maxsize=1)
+def load_syllables() -> dict[str, list[str]]:
+    """Reads the parts of made-up words once."""
+    return read_yaml(FOLDER / "syllables.yaml")
+
+
 def made_up_word(rng: random.Random) -> str:
     """A pronounceable word without meaning."""
-    syllables = [
-        rng.choice(ONSETS) + rng.choice(VOWELS) + rng.choice(CODAS)
-        for _ in range(rng.choice((1, 2, 2, 3)))
-    ]
-    return "".join(syllables) + (rng.choice(ENDINGS) if rng.random() < 0.3 else "")
+    parts = load_syllables()
+    word = ""
+    for _ in range(rng.choice((1, 2, 2, 3))):
+        for part in ("onsets", "vowels", "codas"):
+            word += rng.choice(parts[part])
+    return word + (rng.choice(parts["endings"]) if rng.random() < 0.3 else "")
 
 
 class Inventor:

@@ -11,9 +11,7 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
-import yaml
-
-from medisum_utils.synthesis.casebook import FOLDER
+from medisum_utils.synthesis.casebook import FOLDER, read_yaml
 from medisum_utils.synthesis.speech import load_bank, phrasings
 
 ALTERNATION = re.compile(r"\[([^\[\]]*)\]")
@@ -65,7 +63,7 @@ class Rewording:
 @lru_cache(maxsize=1)
 def load_frames() -> dict[str, dict[str, list[str]]]:
     """Reads the frames once, by speaker and key."""
-    return yaml.load((FOLDER / "frames.yaml").read_text(encoding="utf-8"), yaml.CSafeLoader)
+    return read_yaml(FOLDER / "frames.yaml")
 
 
 def expand(rng: random.Random, frame: str) -> str:

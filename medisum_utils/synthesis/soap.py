@@ -10,6 +10,7 @@ Each line has one kind of statement; items are separated by ", " and the line en
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 
 from medisum_utils.encounter import Fact, NoteSection
 from medisum_utils.synthesis.cases import Case, Prescription
@@ -55,12 +56,21 @@ NONE_LINES = {
     "allergies": ("No known allergies.", "known allergies"),
     "family": ("No relevant family history.", "relevant family history"),
 }
+# Topics of a case -> the kind of their facts.
+TOPIC_KINDS = {
+    "conditions": "condition",
+    "surgeries": "surgery",
+    "medicines": "medicine",
+    "allergies": "allergy",
+    "family": "family",
+}
 PRESCRIBED = {"medicine", "start", "change"}
 OPENING = re.compile(
     r"(?:(?P<age>\d+)-year-old )?(?P<sex>man|woman|boy|girl)"
     r" with (?:(?P<side>left|right) )?(?P<complaint>.+?)(?: for (?P<duration>\d+ \w+))?\.",
     re.IGNORECASE,
 )
+# Opening words of an item of the course -> its kind.
 COURSE = {
     "onset ": "onset",
     "severity ": "severity",
@@ -77,66 +87,73 @@ def prescription_text(item: Prescription) -> str:
     return " ".join(part for part in (item.name, item.dose, item.route, item.frequency) if part)
 
 
-def _line(prefix: str, items: list[str]) -> list[str]:
-    return [f"{prefix} {', '.join(items)}."] if items else []
+def _lists(
+    section: str, items: Mapping[str, list[str]], denied_topics: Iterable[str] = ()
+) -> list[str]:
+    """The lines of a section's lists, from the items of each kind."""
+    denials = {TOPIC_KINDS[topic]: NONE_LINES[topic][0] for topic in denied_topics}
+    lines = []
+    for prefix, kind in LISTS[section].items():
+        if items[kind]:
+            lines.append(f"{prefix} {', '.join(items[kind])}.")
+        elif kind in denials:
+            lines.append(denials[kind])
+    return lines
 
 
 def _subjective(case: Case) -> list[str]:
     age = f"{case.age}-year-old {case.sex}" if case.age is not None else case.sex.capitalize()
     complaint = f"{case.side} {case.problem.complaint.term}".strip()
     duration = " for {} {}".format(*case.duration) if case.duration else ""
+    lines = [f"{age} with {complaint}{duration}."]
     course = [f"onset {case.onset}"] if case.onset else []
     course += [f"severity {case.severity}/10"] if case.severity is not None else []
     course += [f"quality {case.character}"] if case.character else []
     course += [f"worse with {item}" for item in case.worse]
     course += [f"better with {item}" for item in case.better]
-    lines = [f"{age} with {complaint}{duration}."]
     if course:
         text = ", ".join(course)
         lines.append(f"{text[0].upper()}{text[1:]}.")
-    lines += _line("Reports", [term.term for term in case.reported])
-    lines += _line("Denies", [term.term for term in case.denied])
-    topics = {
-        "conditions": ("Past medical history:", [c.term for c in case.conditions]),
-        "surgeries": ("Past surgical history:", [s.term for s in case.surgeries]),
-        "medicines": ("Medications:", [prescription_text(m) for m in case.medicines]),
-        "allergies": ("Allergies:", [f"{a} causing {r}" if r else a for a, r in case.allergies]),
-        "family": ("Family history:", [f"{who} with {what}" for who, what in case.family]),
+    items = {
+        "symptom": [term.term for term in case.reported],
+        "denial": [term.term for term in case.denied],
+        "condition": [term.term for term in case.conditions],
+        "surgery": [term.term for term in case.surgeries],
+        "medicine": [prescription_text(item) for item in case.medicines],
+        "allergy": [f"{a} causing {r}" if r else a for a, r in case.allergies],
+        "family": [f"{relative} with {condition}" for relative, condition in case.family],
+        "social": list(case.social.values()),
     }
-    for topic, (prefix, items) in topics.items():
-        denied = [NONE_LINES[topic][0]] if topic in case.denied_topics else []
-        lines += _line(prefix, items) or denied
-    return lines + _line("Social history:", list(case.social.values()))
+    return lines + _lists("subjective", items, case.denied_topics)
 
 
 def _objective(case: Case) -> list[str]:
-    return [
-        *_line("Vitals:", [f"{name} {value}" for name, value in case.vitals.items()]),
-        *_line("Exam:", case.exam),
-        *_line("Results:", [f"{test} {value}" for test, value in case.results]),
-    ]
+    items = {
+        "vital": [f"{name} {value}" for name, value in case.vitals.items()],
+        "exam": case.exam,
+        "result": [f"{test} {value}" for test, value in case.results],
+    }
+    return _lists("objective", items)
 
 
 def _assessment(case: Case) -> list[str]:
-    lines = [", ".join(part for part in (case.problem.name, case.qualifier) if part)]
-    lines += [f"{condition}, {status}" for condition, status in case.statuses]
-    return [f"Diagnosis: {line}." for line in lines]
+    diagnoses = [(case.problem.name, case.qualifier), *case.statuses]
+    return [f"Diagnosis: {', '.join(filter(None, parts))}." for parts in diagnoses]
 
 
 def _plan(case: Case) -> list[str]:
-    changes = [prescription_text(item) for item in case.change]
-    follow_up = ["{} {}".format(*case.follow_up)] if case.follow_up else []
-    return [
-        *_line("Start", [prescription_text(item) for item in case.start]),
-        *_line("Change", changes),
-        *_line("Stop", case.stop),
-        *_line("Continue", case.keep),
-        *_line("Order", case.orders),
-        *_line("Refer to", case.referrals),
-        *_line("Advised to", case.advice),
-        *_line("Follow up in", follow_up),
-        *_line("Return sooner for", case.precautions),
-    ]
+    items = {
+        "start": [prescription_text(item) for item in case.start],
+        "change": [prescription_text(item) for item in case.change],
+        "stop": case.stop,
+        "continue": case.keep,
+        "order": case.orders,
+        "referral": case.referrals,
+        "advice": case.advice,
+        "follow_up": ["{} {}".format(*case.follow_up)] if case.follow_up else [],
+        "precaution": case.precautions,
+    }
+    return _lists("plan", items)
 
 
 def write_note(case: Case) -> tuple[NoteSection, ...]:
@@ -167,23 +184,18 @@ def _prescription_facts(kind: str, section: str, item: str) -> list[Fact]:
 
 
 def _opening_facts(match: re.Match) -> list[Fact]:
-    section = "subjective"
-    facts = [_fact("sex", section, match["sex"].lower())]
-    if match["age"]:
-        facts.append(_fact("age", section, f"{match['age']} years old", match["age"]))
-    facts.append(_fact("complaint", section, match["complaint"]))
-    if match["side"]:
-        text = f"{match['side']} {match['complaint']}"
-        facts.append(_fact("laterality", section, text, match["side"]))
-    if match["duration"]:
-        facts.append(_fact("duration", section, f"for {match['duration']}", match["duration"]))
-    return facts
+    age, side, complaint, duration = match.group("age", "side", "complaint", "duration")
+    facts = [("sex", match["sex"].lower(), "")]
+    facts += [("age", f"{age} years old", age)] if age else []
+    facts += [("complaint", complaint, "")]
+    facts += [("laterality", f"{side} {complaint}", side)] if side else []
+    facts += [("duration", f"for {duration}", duration)] if duration else []
+    return [_fact(kind, "subjective", text, value) for kind, text, value in facts]
 
 
 def _course_facts(line: str) -> list[Fact] | None:
     facts = []
-    line = line[:1].lower() + line[1:]
-    for item in line.removesuffix(".").split(", "):
+    for item in f"{line[:1].lower()}{line[1:]}".removesuffix(".").split(", "):
         prefix = next((prefix for prefix in COURSE if item.startswith(prefix)), None)
         if prefix is None:
             return None

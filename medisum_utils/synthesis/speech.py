@@ -10,65 +10,25 @@ import re
 from collections.abc import Callable
 from functools import lru_cache
 
-import yaml
 from num2words import num2words
 
-from medisum_utils.synthesis.casebook import FOLDER
+from medisum_utils.synthesis.casebook import FOLDER, read_yaml
 
 # (rng, speaker, key, phrasing with slots) -> another phrasing of the same key.
 Reworder = Callable[[random.Random, str, str, str], str]
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
-PATIENT = {
-    "I": "I",
-    "Ive": "I've",
-    "Im": "I'm",
-    "my": "my",
-    "my_cap": "My",
-    "me": "me",
-    "have": "have",
-    "havent": "haven't",
-    "dont": "don't",
-    "s": "",
-}
-HE = {
-    "I": "he",
-    "Ive": "he's",
-    "Im": "he's",
-    "my": "his",
-    "my_cap": "His",
-    "me": "him",
-    "have": "has",
-    "havent": "hasn't",
-    "dont": "doesn't",
-    "s": "s",
-    "he": "he",
-    "him": "him",
-    "his": "his",
-    "his_cap": "His",
-}
-SHE = HE | {
-    "I": "she",
-    "Ive": "she's",
-    "Im": "she's",
-    "my": "her",
-    "my_cap": "Her",
-    "me": "her",
-    "he": "she",
-    "him": "her",
-    "his": "her",
-    "his_cap": "Her",
-}
 # Lay phrases are written in the first person; other people say them in the second or third.
 FIRST_PERSON = re.compile(r"\b(I'm|I've|I|myself|my|me)\b")
-YOU = {"I'm": "you're", "I've": "you've", "I": "you", "my": "your", "me": "you"}
-YOU["myself"] = "yourself"
+SECOND_PERSON = {"I'm": "you're", "I've": "you've", "I": "you", "my": "your", "me": "you"}
+SECOND_PERSON["myself"] = "yourself"
+THIRD_PERSON = {"I'm": "Im", "I've": "Ive", "I": "I", "my": "my", "me": "me", "myself": "me"}
 THIRD_SINGULAR = {"does": "do", "goes": "go", "is": "am", "has": "have"}
 
 
 @lru_cache(maxsize=1)
 def load_bank() -> dict:
     """Reads the phrase bank once."""
-    return yaml.load((FOLDER / "speech.yaml").read_text(encoding="utf-8"), yaml.CSafeLoader)
+    return read_yaml(FOLDER / "speech.yaml")
 
 
 def phrasings(options: list[str], *, unseen: bool) -> list[str]:
@@ -119,13 +79,14 @@ class Voices:
     ) -> None:
         self.rng, self.unseen, self.rewording = rng, unseen, rewording
         self.bank = load_bank()
-        self.third = SHE if sex in ("woman", "girl") else HE
+        is_female = sex in ("woman", "girl")
+        self.third = self.bank["persons"]["woman" if is_female else "man"]
         self.child = sex in ("girl", "boy")
         # A relative always answers for a child, and sometimes for an adult.
         self.p_relative = 1.0 if self.child else rng.choice((0, 0, 0, 0, 0, 0, 0.5))
         self.doctor_name = rng.choice(names["last_names"])
         first, last = rng.choice(names["first_names"]), rng.choice(names["last_names"])
-        honorific = rng.choice(("Ms.", "Mrs.")) if self.third is SHE else "Mr."
+        honorific = rng.choice(("Ms.", "Mrs.")) if is_female else "Mr."
         self.title = first if self.child else f"{honorific} {last}"
         self.p_words = rng.choice((0.0, 0.0, 0.25, 0.7))
         self.p_filler = rng.choice((0.0, 0.05, 0.15, 0.4))
@@ -141,20 +102,21 @@ class Voices:
 
     def doctor(self, key: str, **slots: object) -> str:
         """The doctor's line; in the third person about the patient if a relative speaks."""
-        base = self.third | {"title": self.title, "doctor": self.doctor_name}
-        return self.pick("doctor", key).format(**base, **slots)
+        names = {"title": self.title, "doctor": self.doctor_name}
+        return self.pick("doctor", key).format(**self.third, **names, **slots)
 
     def patient(self, key: str, *, relative: bool = False, **slots: object) -> str:
         """The patient's line, or a relative's on the patient's behalf."""
-        return self.pick("patient", key).format(**(self.third if relative else PATIENT), **slots)
+        words = self.third if relative else self.bank["persons"]["self"]
+        return self.pick("patient", key).format(**words, **slots)
 
     def person(self, phrase: str, speaker: str) -> str:
         """A lay phrase as the doctor or a relative would say it."""
         if speaker == "patient":
             return phrase
-        third = {"I'm": self.third["Im"], "I've": self.third["Ive"], "I": self.third["I"]}
-        third |= {"my": self.third["my"], "me": self.third["me"], "myself": self.third["me"]}
-        words = YOU if speaker == "doctor" and not self.child else third
+        words = {said: self.third[key] for said, key in THIRD_PERSON.items()}
+        if speaker == "doctor" and not self.child:
+            words = SECOND_PERSON
         return FIRST_PERSON.sub(lambda match: words[match[1]], phrase)
 
     def number(self, number: str) -> str:
@@ -188,8 +150,7 @@ class Voices:
 
     def slip(self, text: str) -> str:
         """Adds speech-recognition errors to turns without facts: homophones, repeated words."""
-        slips = self.bank["misspoken"]
-        words = []
+        slips, words = self.bank["misspoken"], []
         for word in text.split(" "):
             draw = self.rng.random()
             words.append(slips.get(word.lower(), word) if draw < 0.5 else word)

@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
-from medisum_utils.synthesis.background import frequency_text
+from collections.abc import Sequence
+
+from medisum_utils.synthesis.background import prescription_slots
 from medisum_utils.synthesis.dialogue import Script, prescription_keys
 
 
 def examination(script: Script) -> None:
     """Vitals and findings, stated by the doctor only."""
-    case, rng = script.case, script.rng
+    case = script.case
     if case.vitals or case.exam:
         script.doctor("to_exam")
         _nod(script)
     for name, value in case.vitals.items():
         spoken_value = script.voices.quantity(value)
         script.doctor("vital", [("vital", f"{name} {value}")], x=name, y=spoken_value)
-    findings = list(case.exam)
-    while findings:
-        keys = [("exam", finding) for finding in findings[:2]]
-        if len(findings) > 1 and rng.random() < 0.4:
-            script.doctor("exam_two", keys, x=findings.pop(0), y=findings.pop(0))
+    _one_or_two(script, "exam", case.exam, p_two=0.4, p_nod=0.2)
+
+
+def _one_or_two(
+    script: Script, kind: str, items: Sequence[str], *, p_two: float, p_nod: float
+) -> None:
+    """States items one by one, or sometimes two in one sentence."""
+    waiting = list(items)
+    while waiting:
+        keys = [(kind, item) for item in waiting[:2]]
+        if len(waiting) > 1 and script.rng.random() < p_two:
+            script.doctor(f"{kind}_two", keys, x=waiting.pop(0), y=waiting.pop(0))
         else:
-            script.doctor("exam", keys[:1], x=findings.pop(0))
-        _nod(script, 0.2)
+            script.doctor(kind, keys[:1], x=waiting.pop(0))
+        _nod(script, p_nod)
 
 
 def results(script: Script) -> None:
@@ -60,38 +69,30 @@ def _prescribing(script: Script) -> None:
     case = script.case
     for kind in ("start", "change"):
         for item in getattr(case, kind):
-            slots = {"dose": script.voices.quantity(item.dose)}
-            slots["freq"] = frequency_text(script, item)
+            slots = prescription_slots(script, item)
             script.doctor(kind, prescription_keys(kind, item), x=item.name, **slots)
             _nod(script, 0.4)
-    for name in case.stop:
-        script.doctor("stop", [("stop", name)], x=name)
-        _nod(script, 0.4)
+    _each(script, "stop", case.stop, p_nod=0.4)
     for name in case.keep:
         script.doctor("keep", [("continue", name)], x=name)
 
 
 def _orders(script: Script) -> None:
-    orders = list(script.case.orders)
-    while orders:
-        keys = [("order", order) for order in orders[:2]]
-        if len(orders) > 1 and script.rng.random() < 0.5:
-            script.doctor("order_two", keys, x=orders.pop(0), y=orders.pop(0))
-        else:
-            script.doctor("order", keys[:1], x=orders.pop(0))
-        _nod(script, 0.3)
+    _one_or_two(script, "order", script.case.orders, p_two=0.5, p_nod=0.3)
 
 
 def _referrals(script: Script) -> None:
-    for referral in script.case.referrals:
-        script.doctor("referral", [("referral", referral)], x=referral)
-        _nod(script, 0.4)
+    _each(script, "referral", script.case.referrals, p_nod=0.4)
 
 
 def _advice(script: Script) -> None:
-    for advice in script.case.advice:
-        script.doctor("advice", [("advice", advice)], x=advice)
-        _nod(script, 0.3)
+    _each(script, "advice", script.case.advice, p_nod=0.3)
+
+
+def _each(script: Script, kind: str, items: Sequence[str], *, p_nod: float) -> None:
+    for item in items:
+        script.doctor(kind, [(kind, item)], x=item)
+        _nod(script, p_nod)
 
 
 def _return_visit(script: Script) -> None:

@@ -16,6 +16,7 @@ from num2words import num2words
 from medisum_utils.encounter import SECTIONS, Encounter
 from medisum_utils.synthesis.casebook import Casebook, load_casebook
 from medisum_utils.synthesis.cases import Case, CaseSampler, Prescription
+from medisum_utils.synthesis.dialogue import Script
 from medisum_utils.synthesis.encounters import (
     MAX_TURNS,
     MIN_TURNS,
@@ -68,7 +69,8 @@ def spoken(book: Casebook) -> list[tuple[Case, Encounter]]:
         for number in range(200):
             rng = random.Random(number)
             case = sampler.draw(rng)
-            encounter = speak(rng, case, book, unseen=unseen, id=str(number), split="train")
+            script = Script(rng, case, book, unseen=unseen)
+            encounter = speak(script, id=str(number), split="train")
             if encounter is not None:
                 pairs.append((case, encounter))
     assert len(pairs) > 350
