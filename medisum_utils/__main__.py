@@ -118,8 +118,7 @@ def notebooks(
 
 def _register_commands() -> None:
     """Adds the commands that other modules define; these import their heavy parts when called."""
-    from medisum_utils.pretraining.ablation_command import ablate_command
-    from medisum_utils.pretraining.cli import pretrain_command
+    from medisum_utils.pretraining.cli import ablate_command, pretrain_command
     from medisum_utils.scoring.command import score_command
     from medisum_utils.serving.cli import serve_command
 

@@ -4,8 +4,7 @@
 
 The adapter is trained on the base's NF4-rounded weights, the same values that 4-bit storage holds
 (`pretraining.nf4`), by a simple loop that needs no 4-bit kernels, so that many trials fit into one
-GPU session. `python -m medisum_utils.pretraining.ablation` takes the same options and works without
-typer.
+GPU session.
 
 Trials serve to choose settings, so they must not use test data: each is scored on validation
 encounters, with several seeds. The scores are for comparing trials with each other; 04 reports
@@ -14,24 +13,17 @@ those of the default run.
 
 from __future__ import annotations
 
-import argparse
 import random
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from medisum_utils.encounter import Encounter
 from medisum_utils.modelling.prompt import RenderedExample, Renderer
-from medisum_utils.pretraining.ablation_record import (
-    SPLIT,
-    add_run,
-    group_of,
-    has_run,
-    write_groups,
-)
+from medisum_utils.pretraining.ablation_record import SPLIT, group_of, write_groups
 from medisum_utils.scoring.rouge import ROUGE_NAMES, rouge_scores
 from medisum_utils.synthesis.augmented import with_exchanged_names
 from medisum_utils.synthesis.encounters import generate
@@ -63,7 +55,7 @@ class Trial:
     n_train: int = 540
     exchanged_share: float = 0.3
     n_epochs: float = 1.0
-    batch_size: int = 1
+    batch_size: int = field(default=1, init=False)  # recorded: trials of earlier versions had 2
     rank: int = 16
     learning_rate: float = 2.0e-3
     full: bool = False
@@ -107,14 +99,13 @@ def run_trial(trial: Trial, base: str, *, n_valid: int, seed: int, device: str) 
     if not trial.full:
         model = model.merge_and_unload()
     valid_encounters = list(generate(n_valid, seed=VALID_SEED, split=SPLIT))
-    scores = _scores(model, renderer, valid_encounters)
     return {
         "seed": seed,
         "n_steps": len(losses),
         "loss": fmean(losses[-max(1, len(losses) // 10) :]),
-        "seconds": round(time.monotonic() - started, 1),
         "machine": device_name(),
-        "scores": scores,
+        "scores": _scores(model, renderer, valid_encounters),
+        "seconds": round(time.monotonic() - started, 1),
     }
 
 
@@ -143,10 +134,14 @@ def _trainable(model: LlamaForCausalLM, trial: Trial) -> torch.nn.Module:
 def _train(
     model: torch.nn.Module, examples: Sequence[RenderedExample], trial: Trial, seed: int
 ) -> list[float]:
-    """AdamW with a short warm-up and linear decay; returns one loss per step."""
+    """AdamW, one example a step, with a short warm-up and linear decay; returns the losses."""
     import torch
 
-    n_steps = round(trial.n_epochs * len(examples)) // trial.batch_size
+    rng = random.Random(seed)
+    n_steps = round(trial.n_epochs * len(examples))
+    order: list[RenderedExample] = []  # each example is used once before any is repeated
+    while len(order) < n_steps:
+        order += reversed(rng.sample(list(examples), len(examples)))
     warm_up = max(1, round(WARM_UP_SHARE * n_steps))
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=trial.learning_rate, weight_decay=0.0)
@@ -157,10 +152,12 @@ def _train(
     device = weights[0].device
     model.train()
     losses = []
-    for batch in _batches(examples, trial.batch_size, n_steps, seed):
-        ids, labels = _padded(batch)
+    for example in order[:n_steps]:
+        ids = torch.tensor([example.input_ids], device=device)
+        labels = ids.clone()
+        labels[:, : example.n_prompt_tokens] = IGNORED
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            loss = model(input_ids=ids.to(device), labels=labels.to(device)).loss
+            loss = model(input_ids=ids, labels=labels).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
@@ -168,33 +165,6 @@ def _train(
         schedule.step()
         losses.append(loss.detach())
     return [float(loss) for loss in losses]
-
-
-def _batches(
-    examples: Sequence[RenderedExample], size: int, n_steps: int, seed: int
-) -> Iterator[list[RenderedExample]]:
-    """`n_steps` batches in random order; each example is used once before any is repeated."""
-    rng = random.Random(seed)
-    waiting: list[RenderedExample] = []
-    for _ in range(n_steps):
-        if len(waiting) < size:
-            waiting = rng.sample(list(examples), len(examples))
-        yield [waiting.pop() for _ in range(size)]
-
-
-def _padded(batch: Sequence[RenderedExample]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ids and labels, (batch, longest example), padded on the right."""
-    import torch
-
-    longest = max(len(example.input_ids) for example in batch)
-    ids = torch.zeros(len(batch), longest, dtype=torch.long)
-    labels = torch.full((len(batch), longest), IGNORED)
-    for row, example in enumerate(batch):
-        example_ids = torch.tensor(example.input_ids)
-        ids[row, : len(example_ids)] = example_ids
-        start = example.n_prompt_tokens
-        labels[row, start : len(example_ids)] = example_ids[start:]
-    return ids, labels
 
 
 def _scores(
@@ -227,7 +197,7 @@ def write_ablation(
     n_valid: int,
     seeds: Sequence[int],
     device: str,
-) -> Path:
+) -> None:
     """Runs each trial with each seed and rewrites `path` after each, so that a kill loses one run.
 
     Runs that are already in the file are not repeated.
@@ -235,19 +205,24 @@ def write_ablation(
     Raises: ValueError for a file with another base or other validation encounters.
     """
     group = group_of(path, base, {"split": SPLIT, "seed": VALID_SEED, "n": n_valid})
+    recorded = {trial["change"]: trial for trial in group["trials"]}
     for trial in trials:
+        entry = recorded.get(trial.change)
+        if entry is None or any(entry[key] != value for key, value in asdict(trial).items()):
+            entry = {**asdict(trial), "runs": []}
         for seed in seeds:
-            if has_run(group, asdict(trial), seed):
+            if seed in [run["seed"] for run in entry["runs"]]:
                 continue
             run = run_trial(trial, base, n_valid=n_valid, seed=seed, device=device)
-            add_run(group, asdict(trial), run)
+            if not entry["runs"]:
+                group["trials"].append(entry)
+            entry["runs"].append(run)
             write_groups(path, [group])
             print(
                 f"{trial.change}, seed {seed}: {run['n_steps']} steps, {run['seconds']:.0f} s, "
                 f"fact F1 {run['scores']['facts_f1']:.3f}",
                 flush=True,
             )
-    return path
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
@@ -256,33 +231,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     Raises: ValueError for any other text or a repeated seed.
     """
     numbers = [number.strip() for number in text.split(",")]
-    if not all(number.isdecimal() for number in numbers) or len({*map(int, numbers)}) != len(
-        numbers
-    ):
+    seeds = tuple(int(number) for number in numbers if number.isdecimal())
+    if len(set(seeds)) != len(numbers):
         raise ValueError(f"expected different seeds separated by commas, got {text!r}")
-    return tuple(map(int, numbers))
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line without typer, which a machine with a GPU may lack."""
-    from medisum_utils.modelling.model import pick_device
-
-    parser = argparse.ArgumentParser(prog="python -m medisum_utils.pretraining.ablation")
-    parser.add_argument("--base", required=True, help="folder of the base model")
-    parser.add_argument("--out", required=True, type=Path, help="JSON file to write or to resume")
-    parser.add_argument("--seeds", default=",".join(map(str, SEEDS)), help="separated by commas")
-    parser.add_argument("--n", type=int, default=100, help="validation encounters")
-    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    options = parser.parse_args(arguments)
-    try:
-        seeds = parse_seeds(options.seeds)
-    except ValueError as error:
-        parser.error(str(error))
-    if options.n < 2:
-        parser.error(f"expected at least 2 validation encounters, got {options.n}")
-    device = pick_device(options.device)
-    write_ablation(options.out, options.base, TRIALS, n_valid=options.n, seeds=seeds, device=device)
-
-
-if __name__ == "__main__":
-    main()
+    return seeds

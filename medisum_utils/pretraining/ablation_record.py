@@ -1,7 +1,8 @@
 """The file of trials next to a base model: its format, reading it, and the table in 00.
 
-`ablation_schema.json` specifies the format. Trials are scored on validation encounters only, with
-several seeds each; files of the previous format, whose trials were scored on tests, are refused.
+Groups of trials share base and validation encounters; each trial has its settings (`Trial`) and one
+run per seed (`run_trial`). Trials are scored on validation encounters only; files of the previous
+format, whose trials were scored on tests, are refused.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     import pandas
 
 ABLATION = "ablation.json"  # next to the base that the trials used
-SCHEMA_FILE = Path(__file__).with_name("ablation_schema.json")
 FORM = 2  # form 1 had no number, one seed per trial, and scores on test splits
 SPLIT = "valid"
 WEIGHTS = "model.safetensors"  # of the base
@@ -27,7 +27,7 @@ AGAIN = "run `python -m medisum_utils ablate` again on this base and put its fil
 
 
 def read_ablation(path: Path) -> list[dict[str, Any]]:
-    """The groups of trials in a file; trials of one group share base and validation encounters.
+    """The groups of trials in a file.
 
     Raises: ValueError for a file in another form or with scores on another split.
     """
@@ -37,16 +37,14 @@ def read_ablation(path: Path) -> list[dict[str, Any]]:
         raise ValueError(f"{path.name}: expected JSON, got {type(error).__name__}") from None
     form = content.get("form", 1) if isinstance(content, dict) else None
     if form != FORM:
-        why = " (its trials were scored on test splits, which trials must not use)"
         raise ValueError(
             f"{path.name}: expected trials in form {FORM}, scored on {SPLIT} with several seeds, "
-            f"got form {form}{why if form == 1 else ''}; {AGAIN}"
+            f"got form {form}; {AGAIN}"
         )
-    groups = content["groups"]
-    splits = sorted({group["validation"]["split"] for group in groups})
+    splits = sorted({group["validation"]["split"] for group in content["groups"]})
     if splits != [SPLIT]:
         raise ValueError(f"{path.name}: expected scores on {SPLIT}, got {splits}; {AGAIN}")
-    return groups
+    return content["groups"]
 
 
 def group_of(path: Path, base: str, validation: Mapping[str, Any]) -> dict[str, Any]:
@@ -73,31 +71,9 @@ def group_of(path: Path, base: str, validation: Mapping[str, Any]) -> dict[str, 
     return groups[0]
 
 
-def has_run(group: Mapping[str, Any], settings: Mapping[str, Any], seed: int) -> bool:
-    """Whether a group has a run of these settings with this seed."""
-    trial = _trial(group, settings)
-    return trial is not None and seed in [run["seed"] for run in trial["runs"]]
-
-
-def add_run(group: dict[str, Any], settings: Mapping[str, Any], run: dict[str, Any]) -> None:
-    """Adds a run to the trial with these settings, which is created if needed."""
-    trial = _trial(group, settings)
-    if trial is None:
-        group["trials"].append({**settings, "runs": [run]})
-    else:
-        trial["runs"].append(run)
-
-
-def _trial(group: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any] | None:
-    for trial in group["trials"]:
-        if {key: value for key, value in trial.items() if key != "runs"} == settings:
-            return trial
-    return None
-
-
-def write_groups(path: Path, groups: Sequence[Mapping[str, Any]]) -> Path:
+def write_groups(path: Path, groups: Sequence[Mapping[str, Any]]) -> None:
     """Writes a file that `read_ablation` reads, atomically."""
-    return write_json(path, {"form": FORM, "groups": groups})
+    write_json(path, {"form": FORM, "groups": groups})
 
 
 def ablation_table(group: Mapping[str, Any]) -> pandas.DataFrame:
@@ -112,39 +88,30 @@ def ablation_table(group: Mapping[str, Any]) -> pandas.DataFrame:
     rows = {}
     for trial in group["trials"]:
         runs = trial["runs"]
-        scores = {
-            name: with_interval(over_seeds([run["scores"][measure] for run in runs]))
-            for measure, name in SHOWN.items()
-        }
         rows[trial["change"]] = {
             "examples": trial["n_train"],
             "examples a step": trial["batch_size"],
             "steps": runs[0]["n_steps"],
             "rank": "all weights" if trial["full"] else trial["rank"],
             "seeds": len(runs),
-            **scores,
         }
+        for measure, name in SHOWN.items():
+            estimate = over_seeds([run["scores"][measure] for run in runs])
+            rows[trial["change"]][name] = with_interval(estimate)
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("what was changed")
 
 
 def over_seeds(values: Sequence[float]) -> dict[str, float | None]:
-    """Mean, lowest and highest over the seeds; low and high are None for a single seed.
-
-    Raises: ValueError for an empty list.
-    """
-    if not values:
-        raise ValueError("expected the score of at least one seed, got none")
-    mean = sum(values) / len(values)
-    if len(values) == 1:
-        return {"mean": mean, "low": None, "high": None}
-    return {"mean": mean, "low": min(values), "high": max(values)}
+    """Mean, lowest and highest over the seeds; low and high are None for a single seed."""
+    low, high = (min(values), max(values)) if len(values) > 1 else (None, None)
+    return {"mean": sum(values) / len(values), "low": low, "high": high}
 
 
 def described(group: Mapping[str, Any]) -> str:
     """A description of a group's scores, in Markdown."""
     validation = group["validation"]
-    seeds = sorted({run["seed"] for trial in group["trials"] for run in trial["runs"]})
-    machines = sorted({run["machine"] for trial in group["trials"] for run in trial["runs"]})
+    runs = [run for trial in group["trials"] for run in trial["runs"]]
+    seeds, machines = (sorted({run[key] for run in runs}) for key in ("seed", "machine"))
     return (
         f"**{group['title']}.** Validation: {validation['n']} encounters of "
         f"`{validation['split']}` drawn with seed {validation['seed']}, the same for every row; "

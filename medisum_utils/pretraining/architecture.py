@@ -16,9 +16,13 @@ LONGEST = 2048  # positions
 
 
 def build_model(recipe: Recipe) -> LlamaForCausalLM:
-    """A random Llama of the recipe's shape: grouped-query attention, rope theta 500,000."""
+    """A random Llama of the recipe's shape."""
     torch.manual_seed(recipe.seed)
-    config = LlamaConfig(
+    return LlamaForCausalLM(_config(recipe))
+
+
+def _config(recipe: Recipe) -> LlamaConfig:
+    return LlamaConfig(
         vocab_size=recipe.n_vocabulary,
         hidden_size=recipe.hidden_size,
         intermediate_size=recipe.intermediate_size,
@@ -33,7 +37,6 @@ def build_model(recipe: Recipe) -> LlamaForCausalLM:
         eos_token_id=CONTROL_TOKENS.index("<|end_of_text|>"),
         pad_token_id=CONTROL_TOKENS.index("<|finetune_right_pad_id|>"),
     )
-    return LlamaForCausalLM(config)
 
 
 def load_start(folder: Path, recipe: Recipe, prepared: Prepared) -> LlamaForCausalLM:
@@ -45,19 +48,21 @@ def load_start(folder: Path, recipe: Recipe, prepared: Prepared) -> LlamaForCaus
     vocabulary = AutoTokenizer.from_pretrained(folder).get_vocab()
     if vocabulary != prepared.tokenizer.get_vocab():
         raise ValueError(f"{folder} has another vocabulary than the prepared tokenizer")
-    expected = build_model(recipe)
     model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    shapes = [
-        {name: weight.shape for name, weight in either.named_parameters()}
-        for either in (expected, model)
-    ]
-    heads = [
-        (either.config.num_attention_heads, either.config.num_key_value_heads)
-        for either in (expected, model)
-    ]
-    if shapes[0] != shapes[1] or heads[0] != heads[1]:
+    if _shape(model.config) != _shape(_config(recipe)):
         raise ValueError(f"{folder} holds a model of another shape than the recipe's")
     return model
+
+
+def _shape(config: LlamaConfig) -> tuple[int, ...]:
+    return (
+        config.vocab_size,
+        config.hidden_size,
+        config.intermediate_size,
+        config.num_hidden_layers,
+        config.num_attention_heads,
+        config.num_key_value_heads,
+    )
 
 
 def build_optimizers(model: LlamaForCausalLM, recipe: Recipe) -> list[torch.optim.Optimizer]:

@@ -1,4 +1,4 @@
-"""The command `pretrain`: makes a base model from a recipe."""
+"""The commands `pretrain` and `ablate`: make a base model, and try settings of fine-tuning it."""
 
 from __future__ import annotations
 
@@ -63,3 +63,26 @@ def pretrain_command(
         typer.echo(f"failed: {error}", err=True)
         raise typer.Exit(1) from None
     typer.echo(f"{run.progress.tokens:,} tokens in {run.progress.seconds:,.0f} s: {out / 'model'}")
+
+
+def ablate_command(
+    base: Annotated[str, typer.Option(help="folder of the base model")],
+    out: Annotated[Path, typer.Option(help="JSON file to write or to resume")],
+    seeds: Annotated[
+        str, typer.Option(help="seeds of data and training, separated by commas")
+    ] = "17,18,19",
+    n: Annotated[int, typer.Option(min=2, help="validation encounters")] = 100,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+) -> None:
+    """Train the default with one setting changed at a time; score each trial on validation data.
+
+    Runs that are already in OUT are not repeated: the same command resumes after a kill.
+    """
+    from medisum_utils.modelling.model import pick_device
+    from medisum_utils.pretraining.ablation import TRIALS, parse_seeds, write_ablation
+
+    try:
+        parsed = parse_seeds(seeds)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--seeds") from None
+    write_ablation(out, base, TRIALS, n_valid=n, seeds=parsed, device=pick_device(device))

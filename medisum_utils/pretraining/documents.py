@@ -10,7 +10,7 @@ import random
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 
 import numpy as np
 from transformers import PreTrainedTokenizerFast
@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerFast
 from medisum_utils.encounter import Encounter
 from medisum_utils.pretraining import reading
 from medisum_utils.pretraining.reading import Piece
-from medisum_utils.pretraining.recipe import KINDS, TASKS
+from medisum_utils.pretraining.recipe import TASKS, Stage
 from medisum_utils.pretraining.restoring import restore_document
 from medisum_utils.pretraining.tokens import CachedEncoder
 from medisum_utils.pretraining.visits import visit_document
@@ -57,47 +57,26 @@ class Block:
     spans: np.ndarray
 
 
-@dataclass(frozen=True, slots=True)
-class Chances:
-    """Probabilities that a dialogue is reworded and that a phrasing comes from a frame.
-
-    See `Rewording` for the second.
-    """
-
-    p_reworded: float = 0.0
-    p_frame: float = 0.0
-
-
-NEVER = Chances()
-
-
 class Documents:
-    """Makes blocks of documents; `mixture` maps kinds of `KINDS` to their shares."""
+    """Makes blocks of a stage's mixture of documents, without its copy tasks."""
 
     def __init__(
         self,
         tokenizer: PreTrainedTokenizerFast,
         texts: Mapping[str, Sequence[str]],
+        stage: Stage,
         *,
-        n_rows: int,
-        length: int,
-        mixture: dict[str, float],
         seed: int,
-        chances: Chances = NEVER,
     ) -> None:
-        unknown = set(mixture) - set(KINDS)
-        if unknown:
-            raise ValueError(f"expected kinds of {KINDS}, got {sorted(unknown)}")
-        self.tokenizer, self.texts = tokenizer, texts
+        self.tokenizer, self.texts, self.stage, self.seed = tokenizer, texts, stage, seed
+        self.n_rows, self.length = stage.n_rows - stage.n_copy_rows, stage.length
         self.encoder = CachedEncoder(tokenizer)
         vocabulary = tokenizer.get_vocab().items()
         self.breaks = {number for token, number in vocabulary if token.endswith(NEWLINE)}
-        self.n_rows, self.length, self.mixture, self.seed = n_rows, length, mixture, seed
-        self.chances = chances
         book = load_casebook()
-        self.sampler = CaseSampler(book)
         words = common_words(chain(*reversed(texts.values())))
         self.inventor = Inventor(book, words, plain_runs(texts.get("answers", ())))
+        self.sampler = CaseSampler(book)
 
     def document(self, rng: random.Random, kind: str) -> list[Piece]:
         """One document of a kind, as pieces of text with their weights."""
@@ -115,32 +94,28 @@ class Documents:
 
     def _encounter(self, rng: random.Random, source: str) -> Encounter:
         rewording = None
-        if rng.random() < self.chances.p_reworded:
-            rewording = Rewording(
-                self.inventor.words, rng.choice(REWORDED_WORDS), self.chances.p_frame
-            )
+        if rng.random() < self.stage.p_reworded:
+            share = rng.choice(REWORDED_WORDS)
+            rewording = Rewording(self.inventor.words, share, self.stage.p_frame)
         while True:
-            sampler = {
-                "casebook": lambda _: self.sampler,
-                "blended": self.inventor.blended,
-                "invented": self.inventor.sampler,
-            }[source](rng)
-            number = rng.randrange(2**40)
+            if source == "casebook":
+                sampler = self.sampler
+            else:
+                draw = self.inventor.blended if source == "blended" else self.inventor.sampler
+                sampler = draw(rng)
+            number, options = rng.randrange(2**40), {"sampler": sampler, "rewording": rewording}
             try:
-                return generate_one(
-                    number, seed=self.seed, split="train", sampler=sampler, rewording=rewording
-                )
+                return generate_one(number, seed=self.seed, split="train", **options)
             except GrammarClash:
                 continue  # random words can clash with the note's grammar; draw again
 
-    def _text(self, rng: random.Random, names: Sequence[str]) -> str:
+    def _text(self, rng: random.Random, names: Iterable[str]) -> str:
         available = [name for name in names if self.texts.get(name)]
-        return rng.choice(
-            self.texts[rng.choices(available, [TEXT_SHARES[n] for n in available])[0]]
-        )
+        (name,) = rng.choices(available, [TEXT_SHARES[name] for name in available])
+        return rng.choice(self.texts[name])
 
     def _passage(self, rng: random.Random) -> str:
-        words = self._text(rng, tuple(TEXT_SHARES)).split(" ")
+        words = self._text(rng, TEXT_SHARES).split(" ")
         n = max(40, self.length // 2)
         start = rng.randrange(max(1, len(words) - n))
         return " ".join(words[start : start + n])
@@ -152,12 +127,13 @@ class Documents:
         remaining space is filled with short documents, then with running text.
         """
         rng = random.Random(f"{self.seed}/{self.length}/{number}")
+        mixture = self.stage.mixture
+        short = {kind: share for kind, share in mixture.items() if not kind.endswith(TASKS)}
         rows: list[list[Encoded]] = []
         waiting: Encoded | None = None
         while len(rows) < self.n_rows:
-            row = [_cut(waiting or self._draw(rng, self.mixture), self.length)]
-            waiting = self._fill(rng, row, self.mixture)
-            short = {k: share for k, share in self.mixture.items() if not k.endswith(TASKS)}
+            row = [_cut(waiting or self._draw(rng, mixture), self.length)]
+            waiting = self._fill(rng, row, mixture)
             if "text" in short:
                 self._fill(rng, row, short)
                 if room := self._room(row):
@@ -187,12 +163,13 @@ class Documents:
         previous = ""
         for number, (text, weight) in enumerate(pieces, start=1):
             tokens = self.encoder.encode(text)
-            is_answer = previous.endswith((reading.ANSWER, reading.ASSISTANT))
             ids += tokens
-            weights += (
-                self._answer_weights(tokens) if is_answer else [round(weight * FULL)] * len(tokens)
-            )
-            spans += [number if is_answer else 0] * len(tokens)
+            if previous.endswith((reading.ANSWER, reading.ASSISTANT)):
+                weights += self._answer_weights(tokens)
+                spans += [number] * len(tokens)
+            else:
+                weights += [round(weight * FULL)] * len(tokens)
+                spans += [0] * len(tokens)
             previous = text
         return [*ids, self.tokenizer.eos_token_id], [*weights, FULL // 10], [*spans, 0]
 
@@ -215,9 +192,8 @@ class Documents:
             for tokens, weight, span in documents:
                 end = start + len(tokens)
                 ids[row, start:end], weights[row, start:end] = tokens, weight
-                span = np.asarray(span, dtype=np.int32)
-                spans[row, start:end] = np.where(span > 0, span + n_spans, 0)
-                n_spans, start = n_spans + int(span.max()), end
+                spans[row, start:end] = [number and number + n_spans for number in span]
+                n_spans, start = n_spans + max(span), end
         return Block(ids, weights, spans)
 
     def __len__(self) -> int:
@@ -234,7 +210,7 @@ def _cut(encoded: Encoded, n: int) -> Encoded:
 
 def common_words(texts: Iterable[str], n: int = 20_000) -> list[str]:
     """Plain lower-case words of the texts, to mix with made-up words."""
-    words = set()
+    words: set[str] = set()
     for text in texts:
         words.update(w for w in text.split() if w.isascii() and w.isalpha() and w.islower())
         if len(words) >= n:
@@ -244,9 +220,4 @@ def common_words(texts: Iterable[str], n: int = 20_000) -> list[str]:
 
 def plain_runs(texts: Iterable[str], n: int = 40_000) -> list[str]:
     """Runs of six plain lower-case words, separated by single spaces, from the texts."""
-    runs: list[str] = []
-    for text in texts:
-        runs += PLAIN_RUN.findall(text)
-        if len(runs) >= n:
-            break
-    return runs[:n]
+    return list(islice((run for text in texts for run in PLAIN_RUN.findall(text)), n))

@@ -15,7 +15,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -23,12 +23,16 @@ from transformers import LlamaForCausalLM
 
 from medisum_utils.pretraining import probes, record
 from medisum_utils.pretraining.architecture import build_model, build_optimizers, load_start
-from medisum_utils.pretraining.copying import copy_batch
-from medisum_utils.pretraining.documents import FULL, Block, Chances, Documents
+from medisum_utils.pretraining.documents import FULL, Block, Documents
 from medisum_utils.pretraining.nf4 import rounded
 from medisum_utils.pretraining.prepare import Prepared
-from medisum_utils.pretraining.recipe import Recipe, Stage
-from medisum_utils.pretraining.schedule import Progress, learning_rate, probe_due
+from medisum_utils.pretraining.recipe import (
+    Progress,
+    Recipe,
+    Stage,
+    learning_rate,
+    probe_due,
+)
 from medisum_utils.pretraining.tokens import CONTROL_TOKENS
 
 CHECKPOINT_EVERY_S = 120.0
@@ -57,10 +61,9 @@ class Pretraining:
     ) -> None:
         self.recipe, self.prepared, self.out, self.name = recipe, prepared, out, name
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.n_workers, self.compile, self.progress = n_workers, compile, Progress()
+        self.n_workers, self.start, self.progress = n_workers, start, Progress()
         self.losses: list[torch.Tensor] = []  # since the last probe
         self.last_tick = time.monotonic()
-        self.start = start
         self.model = build_model(recipe) if start is None else load_start(start, recipe, prepared)
         self.model.to(self.device)
         # Compiling once per shape pays off only in the long stages.
@@ -86,7 +89,11 @@ class Pretraining:
         self.last_tick = time.monotonic()
         while self.progress.stage < len(self.recipe.stages):
             stage = self.recipe.stages[self.progress.stage]
-            self._require(stage, self._run_stage(stage))
+            if not self._run_stage(stage):
+                raise RuntimeError(
+                    f"stage {stage.name}: expected {stage.gate} of at least {stage.threshold} "
+                    f"after {stage.n_tokens:,.0f} tokens; see {self.out / record.LOG}"
+                )
             self.progress.stage += 1
             self.progress.stage_tokens = 0
             self._checkpoint()
@@ -101,17 +108,14 @@ class Pretraining:
         model.save_pretrained(folder)
         self.prepared.tokenizer.save_pretrained(folder)
         shutil.copyfile(self.out / record.LOG, folder / record.LOG)
-        record.write_record(
-            folder,
-            self.name,
-            self.recipe,
-            self.prepared.corpus,
-            {
-                "machine": record.training_machine(),
-                "n_loader_workers": self.n_workers,
-                "compiled": self.compile,
-            },
-        )
+        run = {
+            "recipe": self.name,
+            "machine": record.training_machine(),
+            "corpus": self.prepared.corpus,
+            "n_loader_workers": self.n_workers,
+            "compiled": self.compiled_loss is not None,
+        }
+        record.write_record(folder, self.recipe, run)
         if self.start is not None:
             record.join_records(folder, self.start)
         for path in folder.iterdir():
@@ -120,14 +124,13 @@ class Pretraining:
 
     def _batches(self, stage: Stage) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         n_copy = stage.n_copy_rows
-        documents = self._documents(stage, stage.n_rows - n_copy)
-        blocks = iter(self._loader(documents)) if documents else None
+        blocks = iter(self._loader(self._documents(stage))) if stage.mixture else None
         generator = torch.Generator(self.device)
         while True:
             generator.manual_seed(self.recipe.seed * 1_000_003 + self.progress.step)
             batch_parts = []
             if n_copy:
-                ids, mask = copy_batch(
+                ids, mask = probes.copy_batch(
                     n_copy, stage.length, stage.n_symbols, self.symbols, generator
                 )
                 pad = (0, stage.length - ids.shape[1])
@@ -140,21 +143,9 @@ class Pretraining:
                 batch_parts.append((ids, weights.float() / FULL))
             yield tuple(torch.cat(tensors) for tensors in zip(*batch_parts, strict=True))
 
-    def _documents(
-        self, stage: Stage, n_rows: int, mixture: dict[str, float] | None = None
-    ) -> Documents | None:
-        mixture = mixture or stage.mixture
-        if not mixture or not n_rows:
-            return None
-        return Documents(
-            self.prepared.tokenizer,
-            self.prepared.texts,
-            n_rows=n_rows,
-            length=stage.length,
-            mixture=mixture,
-            seed=self.recipe.seed,
-            chances=Chances(stage.p_reworded, stage.p_frame),
-        )
+    def _documents(self, stage: Stage) -> Documents:
+        prepared = self.prepared
+        return Documents(prepared.tokenizer, prepared.texts, stage, seed=self.recipe.seed)
 
     def _loader(self, documents: Documents) -> torch.utils.data.DataLoader:
         start = self.progress.block
@@ -189,13 +180,6 @@ class Pretraining:
         now = time.monotonic()
         self.progress.seconds, self.last_tick = self.progress.seconds + now - self.last_tick, now
 
-    def _require(self, stage: Stage, passed: bool) -> None:
-        if stage.gate and not passed:
-            raise RuntimeError(
-                f"stage {stage.name}: expected {stage.gate} of at least {stage.threshold} after "
-                f"{stage.n_tokens:,.0f} tokens; see {self.out / record.LOG}"
-            )
-
     def _step(self, ids: torch.Tensor, weights: torch.Tensor, *, nf4: bool) -> torch.Tensor:
         share = learning_rate(self.recipe, self.progress) / self.recipe.learning_rate
         for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
@@ -212,9 +196,8 @@ class Pretraining:
         return loss.detach()
 
     def _autocast(self) -> torch.autocast | nullcontext:
-        if self.device == "cpu" and not torch.backends.cpu.get_cpu_capability().startswith(
-            "AVX512"
-        ):
+        capability = torch.backends.cpu.get_cpu_capability()
+        if self.device == "cpu" and not capability.startswith("AVX512"):
             return nullcontext()
         return torch.autocast(self.device, torch.bfloat16)
 
@@ -224,12 +207,22 @@ class Pretraining:
         self.losses = []
         if not math.isfinite(loss):
             raise RuntimeError(f"stage {stage.name}: the loss is {loss} at {self.progress}")
-        scores = {"copy": self._copy_score(stage)}
         self.model.eval()
+        scores = {}
+        with self._autocast():
+            if stage.copy_share:
+                step = self.progress.step
+                scores["copy"] = probes.exact_share(
+                    *probes.copy_answers(
+                        self.model, stage.length, stage.n_symbols, self.symbols, seed=step
+                    )
+                )
         with rounded(self.model, enabled=stage.nf4), self._autocast():
             for kind in stage.probes:
-                probe = self._probe_block(stage, kind)
-                scores[kind] = probes.document_exact(self.model, probe, self.device)
+                block = self._probe_block(stage, kind)
+                scores[kind] = probes.exact_share(
+                    *probes.block_answers(self.model, block, self.device)
+                )
         self.model.train()
         self._tick()
         line = {
@@ -239,29 +232,21 @@ class Pretraining:
             "seconds": round(self.progress.seconds, 1),
             "learning_rate": learning_rate(self.recipe, self.progress),
             "loss": loss,
-            **{f"{name}_exact": score for name, score in scores.items() if score is not None},
+            **{f"{name}_exact": score for name, score in scores.items()},
         }
         with (self.out / record.LOG).open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         print(json.dumps(line), flush=True)
-        return not stage.gate or (scores[stage.gate] or 0.0) >= stage.threshold
+        return not stage.gate or scores[stage.gate] >= stage.threshold
 
     def _probe_block(self, stage: Stage, kind: str) -> Block:
         """The same block each time, so that scores change only with the model."""
         key = (stage.length, kind)
         if key not in self.probe_blocks:
-            n_rows = max(8, 16_384 // stage.length)
-            documents = self._documents(stage, n_rows, {kind: 1.0})
+            shape = {"n_rows": max(8, 16_384 // stage.length), "copy_share": 0.0, "gate": ""}
+            documents = self._documents(replace(stage, mixture={kind: 1.0}, **shape))
             self.probe_blocks[key] = documents.block(probes.FIRST_PROBE_BLOCK)
         return self.probe_blocks[key]
-
-    def _copy_score(self, stage: Stage) -> float | None:
-        if not stage.copy_share:
-            return None
-        with self._autocast():
-            return probes.copy_exact(
-                self.model, stage.length, stage.n_symbols, self.symbols, seed=self.progress.step
-            )
 
     def _checkpoint(self) -> None:
         self._tick()

@@ -40,15 +40,14 @@ def prepare(out: Path, recipe: Recipe, start: Path | None = None) -> None:
     """
     texts, corpus = real_texts()
     if start is not None:
-        write_prepared(out, Prepared(texts, AutoTokenizer.from_pretrained(start), corpus))
-        return
-    encounters = list(generate(N_TOKENIZER_ENCOUNTERS, seed=recipe.seed, split="train"))
-    tokenizer_texts = [e.dialogue_text for e in encounters] + [e.note_text for e in encounters]
-    tokenizer_texts += texts["dialogues"] + texts["notes"]
-    tokenizer_texts += random.Random(recipe.seed).sample(texts["answers"], N_TOKENIZER_ANSWERS)
-    write_prepared(
-        out, Prepared(texts, train_tokenizer(tokenizer_texts, recipe.n_vocabulary), corpus)
-    )
+        tokenizer = AutoTokenizer.from_pretrained(start)
+    else:
+        encounters = list(generate(N_TOKENIZER_ENCOUNTERS, seed=recipe.seed, split="train"))
+        sample = [e.dialogue_text for e in encounters] + [e.note_text for e in encounters]
+        sample += texts["dialogues"] + texts["notes"]
+        sample += random.Random(recipe.seed).sample(texts["answers"], N_TOKENIZER_ANSWERS)
+        tokenizer = train_tokenizer(sample, recipe.n_vocabulary)
+    write_prepared(out, Prepared(texts, tokenizer, corpus))
 
 
 def real_texts() -> tuple[dict[str, list[str]], dict[str, Any]]:

@@ -11,7 +11,7 @@ import re
 from collections import defaultdict
 
 from medisum_utils.encounter import Encounter, Fact
-from medisum_utils.pretraining.forms import QA, presence
+from medisum_utils.pretraining.forms import QA, load_tasks, presence
 from medisum_utils.synthesis.invented import made_up_word
 
 Piece = tuple[str, float]
@@ -19,66 +19,7 @@ INVENTED_WEIGHT = 0.03  # of random names, which cannot be predicted
 USER = "<|start_header_id|>user<|end_header_id|>\n\n"
 ASSISTANT = "<|start_header_id|>assistant<|end_header_id|>\n\n"
 ANSWER = "Answer:"
-
-# Questions for all facts of a kind; the answer lists them in record order.
-LIST_QUESTIONS = {
-    "age": ("How old is the patient?", "What is the patient's age?"),
-    "sex": ("Is the patient a man, a woman, a boy or a girl?", "Who is the patient?"),
-    "complaint": ("What is the main complaint?", "What brings the patient in?"),
-    "laterality": ("Which side is affected?", "What side was named?"),
-    "duration": ("How long has it lasted?", "What is the duration?"),
-    "onset": ("How did it begin?", "What was the onset?"),
-    "severity": ("How severe is it?", "What severity was given?"),
-    "quality": ("What does it feel like?", "What is the quality?"),
-    "worse": ("What makes it worse?", "Which things aggravate it?"),
-    "better": ("What makes it better?", "Which things relieve it?"),
-    "symptom": ("Which symptoms are reported?", "Name the symptoms that are present."),
-    "denial": ("What is denied?", "Name everything that the patient denies."),
-    "condition": ("Which past conditions are known?", "What is the medical history?"),
-    "surgery": ("Which operations were there?", "What is the surgical history?"),
-    "medicine": ("Which medicines are taken now?", "Name the current medicines."),
-    "allergy": ("Which allergies are known?", "What is the patient allergic to?"),
-    "family": ("What is the family history?", "Which illnesses run in the family?"),
-    "social": ("Which habits were mentioned?", "What is the social history?"),
-    "vital": ("Which vital signs were taken?", "What was measured?"),
-    "exam": ("What did the examination find?", "Name the findings on examination."),
-    "result": ("Which test results came back?", "What did the tests show?"),
-    "diagnosis": ("What is the diagnosis?", "Which diagnoses were named?"),
-    "status": ("How is it judged?", "What was said of the course of the illness?"),
-    "start": ("Which medicines are started?", "What is newly prescribed?"),
-    "change": ("Which medicines are changed?", "Which dose is adjusted?"),
-    "stop": ("Which medicines are stopped?", "What should no longer be taken?"),
-    "continue": ("Which medicines go on unchanged?", "What should be continued?"),
-    "order": ("Which tests are ordered?", "What will be done next?"),
-    "referral": ("Where is the patient referred?", "Who should see the patient?"),
-    "advice": ("What advice was given?", "What should the patient do?"),
-    "follow_up": ("When is the next visit?", "When should the patient return?"),
-    "precaution": ("What should bring the patient back sooner?", "Name the warning signs."),
-}
-
-
-def _single_questions(rng: random.Random, fact: Fact) -> list[QA]:
-    """Questions about one fact that name its subject."""
-    if fact.kind in ("dose", "frequency"):
-        name, words = _owner(fact)
-        rest = fact.text.removeprefix(name).strip()
-        ask = rng.choice(words).format(name=name)
-        return [(ask, rest)] if rest else []
-    if fact.kind in ("symptom", "denial"):
-        ask = rng.choice(
-            ("Is there {x}?", "Reported or denied: {x}?", "Does the patient have {x}?")
-        )
-        return [(ask.format(x=fact.text), "reported" if fact.kind == "symptom" else "denied")]
-    return []
-
-
-def _owner(fact: Fact) -> tuple[str, tuple[str, ...]]:
-    """The medicine of a dose or frequency, and questions about it."""
-    if fact.kind == "dose":
-        name = fact.text.removesuffix(fact.value).strip()
-        return name, ("What is the dose of {name}?", "How much {name}?")
-    name = fact.text.removesuffix(fact.value).strip()
-    return name, ("How often is {name} taken?", "How is {name} taken?")
+SENTENCE_END = re.compile(r"(?<=[.?!])\s+")
 
 
 def questions(rng: random.Random, encounter: Encounter) -> list[QA]:
@@ -87,15 +28,27 @@ def questions(rng: random.Random, encounter: Encounter) -> list[QA]:
     for fact in encounter.facts:
         by_kind[fact.kind].append(fact)
     pairs = [
-        (rng.choice(ask), "; ".join(fact.text for fact in by_kind[kind]))
-        for kind, ask in LIST_QUESTIONS.items()
+        (rng.choice(asks), "; ".join(fact.text for fact in by_kind[kind]))
+        for kind, asks in load_tasks()["questions"].items()
         if by_kind[kind]
     ]
     pairs += presence(rng, encounter)
+    about_one = load_tasks()["about_one"]
     for fact in encounter.facts:
-        pairs += _single_questions(rng, fact)
+        if fact.kind in about_one:
+            pairs.append(_question_about(rng, fact, about_one[fact.kind]))
     rng.shuffle(pairs)
     return pairs
+
+
+def _question_about(rng: random.Random, fact: Fact, asks: list[str]) -> QA:
+    """A question about one fact that names its subject."""
+    if fact.kind in ("symptom", "denial"):
+        subject, answer = fact.text, "reported" if fact.kind == "symptom" else "denied"
+    else:  # a dose or a frequency, after the name of its medicine
+        subject = fact.text.removesuffix(fact.value).strip()
+        answer = fact.text.removeprefix(subject).strip()
+    return rng.choice(asks).format(x=subject), answer
 
 
 def as_document(passage: str, pairs: list[QA], *, weight: float, chat: bool) -> list[Piece]:
@@ -112,31 +65,17 @@ def as_document(passage: str, pairs: list[QA], *, weight: float, chat: bool) -> 
     return pieces
 
 
-SENTENCE_END = re.compile(r"(?<=[.?!])\s+")
-REGISTER_LINES = (
-    ("{person} takes {medicine}, {number} {unit} a day.", "medicine", "number"),
-    ("Give {number} {unit} of {medicine} to {person}.", "medicine", "number"),
-    ("In bed {number} lies {person}, on {medicine}.", "medicine", "number"),
-    ("{person} was given {medicine} {number} {unit}.", "medicine", "number"),
-    ("For {person}: {medicine}, {number} {unit}.", "medicine", "number"),
-)
-
-
-def _person(rng: random.Random) -> str:
-    return f"{made_up_word(rng).capitalize()} {made_up_word(rng).capitalize()}"
-
-
 def register_document(rng: random.Random, n_lines: int) -> list[Piece]:
     """A register of made-up people, medicines and numbers, with lookups."""
     lines, pairs = [], []
     for _ in range(n_lines):
         slots = {
-            "person": _person(rng),
+            "person": f"{made_up_word(rng).capitalize()} {made_up_word(rng).capitalize()}",
             "medicine": made_up_word(rng) + rng.choice(("in", "ol", "ide", "ate", "")),
             "number": str(rng.randint(1, 10 ** rng.randint(1, 4))),
             "unit": rng.choice(("mg", "mcg", "units", "g")),
         }
-        lines.append(rng.choice(REGISTER_LINES)[0].format(**slots))
+        lines.append(rng.choice(load_tasks()["register_lines"]).format(**slots))
         pairs.append((f"Which medicine goes with {slots['person']}?", slots["medicine"]))
         pairs.append((f"Which number goes with {slots['medicine']}?", slots["number"]))
         pairs.append((f"Who is on {slots['medicine']}?", slots["person"]))

@@ -1,4 +1,4 @@
-"""The recipe: model shape and curriculum, saved with the weights."""
+"""The recipe: model shape and curriculum, saved with the weights; and a run's place in it."""
 
 from __future__ import annotations
 
@@ -8,18 +8,12 @@ from pathlib import Path
 import yaml
 
 RECIPES = Path(__file__).parent / "recipes.yaml"
-TASKS = ("questions", "form", "sheet", "visit")  # about a dialogue; a visit combines the others
+TASKS = ("questions", "sheet", "visit")  # about a dialogue; a visit combines several
 SOURCES = ("casebook", "blended", "invented")  # of the names in a dialogue, see `invented`
-# The kinds of documents that a mixture may contain, see `documents`.
+# The kinds of documents, see `documents`; a mixture and a probe may use any of them.
 KINDS = (
     *("register", "text", "cloze", "restore"),
     *(f"{source}_{task}" for source in SOURCES for task in TASKS),
-)
-# The kinds of documents that a probe may use, besides copying.
-PROBED = (
-    "register",
-    "restore",
-    *(f"{source}_{task}" for source in SOURCES for task in ("questions", "form", "sheet")),
 )
 
 
@@ -30,9 +24,9 @@ class Stage:
     `length` and `n_rows` are the shape of a batch (tokens, rows). `copy_share` of the rows are copy
     tasks over `n_symbols` symbols, the rest is the `mixture` of document kinds. A stage ends after
     `n_tokens`, or, if it is all copying, once `gate` (a probe's name) reaches `threshold`; a gate
-    that is not reached by then stops the run. `probes` (from `PROBED`) run `n_probes` times, in
-    addition to copying. `nf4` trains on rounded weights, see `nf4`; `p_reworded` and `p_frame` are
-    those of `Documents`.
+    that is not reached by then stops the run. `probes` (kinds of documents) run `n_probes` times,
+    in addition to copying. `nf4` trains on rounded weights, see `nf4`; `p_reworded` is the
+    probability that a dialogue is reworded, `p_frame` that of `Rewording`.
 
     Raises: ValueError for an invalid mixture, gate or share.
     """
@@ -54,10 +48,9 @@ class Stage:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "probes", tuple(self.probes))
-        for kinds, allowed in ((self.mixture, KINDS), (self.probes, PROBED)):
-            unknown = set(kinds) - set(allowed)
-            if unknown:
-                raise ValueError(f"{self.name}: expected kinds of {allowed}, got {sorted(unknown)}")
+        unknown = {*self.mixture, *self.probes} - set(KINDS)
+        if unknown:
+            raise ValueError(f"{self.name}: expected kinds of {KINDS}, got {sorted(unknown)}")
         gates = [*self.probes, *(["copy"] if self.n_copy_rows else [])]
         if self.gate and self.gate not in gates:
             raise ValueError(f"{self.name}: expected a gate of {gates}, got {self.gate!r}")
@@ -78,7 +71,7 @@ class Recipe:
     """All settings of a base model, except the texts.
 
     `learning_rate` is for the matrices of the blocks, `outer_learning_rate` for the rest; both warm
-    up and decay together, see `schedule`.
+    up and decay together, see `learning_rate`.
     """
 
     seed: int
@@ -110,6 +103,45 @@ def load_recipe(name: str, path: Path = RECIPES) -> Recipe:
     recipes = yaml.safe_load(path.read_text(encoding="utf-8"))
     if name not in recipes:
         raise ValueError(f"expected a recipe of {sorted(recipes)}, got {name!r}")
-    record = dict(recipes[name])
-    stages = tuple(Stage(**stage) for stage in record.pop("stages"))
-    return Recipe(stages=stages, **record)
+    record = recipes[name]
+    return Recipe(**record | {"stages": tuple(Stage(**stage) for stage in record["stages"])})
+
+
+@dataclass(slots=True)
+class Progress:
+    """The progress of a run; saved with each checkpoint. `block` is the next block of documents."""
+
+    stage: int = 0
+    block: int = 0
+    step: int = 0
+    tokens: int = 0
+    stage_tokens: int = 0
+    seconds: float = 0.0
+
+    def add(self, n_tokens: int) -> None:
+        """Counts a step of `n_tokens` and its block."""
+        self.step, self.block = self.step + 1, self.block + 1
+        self.tokens, self.stage_tokens = self.tokens + n_tokens, self.stage_tokens + n_tokens
+
+
+def learning_rate(recipe: Recipe, progress: Progress) -> float:
+    """Warm-up by steps, then constant, then linear decay over the remaining planned tokens.
+
+    With a `decay_share` of 0 it stays constant, for a run that another run continues.
+    """
+    warm = min(1.0, (progress.step + 1) / recipe.warmup_steps)
+    if not recipe.decay_share:
+        return recipe.learning_rate * warm
+    to_come = sum(s.n_tokens for s in recipe.stages[progress.stage :]) - progress.stage_tokens
+    decay = min(1.0, max(0.0, to_come) / (recipe.decay_share * recipe.n_tokens))
+    return recipe.learning_rate * warm * decay
+
+
+def probe_due(stage: Stage, stage_tokens: int, n_tokens: int) -> bool:
+    """Whether the step of `n_tokens` that led to `stage_tokens` passed a probe time.
+
+    Probes are timed by tokens, never by the clock: a probe may end a stage, and a run must not
+    depend on the speed of its machine.
+    """
+    every = stage.n_tokens / stage.n_probes
+    return stage_tokens // every > (stage_tokens - n_tokens) // every

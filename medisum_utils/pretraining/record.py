@@ -46,37 +46,27 @@ def training_machine() -> str:
     return device if device != "cpu" else f"{machine.cpu_model()}, {machine.n_cores()} cores"
 
 
-def write_record(
-    folder: Path,
-    recipe_name: str,
-    recipe: Recipe,
-    corpus: Mapping[str, Any],
-    made_with: Mapping[str, Any],
-) -> Path:
+def write_record(folder: Path, recipe: Recipe, run: Mapping[str, Any]) -> None:
     """Writes `pretraining.json` from the log and the weights in `folder`.
 
-    `corpus` describes the texts; `made_with` has the `machine`, the `n_loader_workers` and whether
-    the model was `compiled`. Tokens and seconds are those of the last log line.
+    `run` says what they do not: names of `recipe` and `machine`, the `corpus`, how it was made.
+    Tokens and seconds are those of the last log line.
     """
-    versions = machine.versions()
-    last = read_log(folder / LOG)[-1]
+    versions, last = machine.versions(), read_log(folder / LOG)[-1]
+    weights = folder / WEIGHTS
     content = {
-        "recipe": recipe_name,
-        "machine": made_with["machine"],
+        **run,
         "seconds": last["seconds"],
         "tokens": last["tokens"],
         "steps": last["step"],
         "final": {key: value for key, value in last.items() if key.endswith(("loss", "_exact"))},
-        "n_parameters": count_parameters(folder / WEIGHTS),
-        "weights_bytes": (folder / WEIGHTS).stat().st_size,
-        "weights_sha256": sha256_file(folder / WEIGHTS),
-        "corpus": dict(corpus),
-        "n_loader_workers": made_with["n_loader_workers"],
-        "compiled": made_with["compiled"],
+        "n_parameters": count_parameters(weights),
+        "weights_bytes": weights.stat().st_size,
+        "weights_sha256": sha256_file(weights),
         "versions": {name: versions[name] for name in PACKAGES},
         "settings": asdict(recipe),
     }
-    return write_json(folder / RECORD, content)
+    write_json(folder / RECORD, content)
 
 
 def join_records(folder: Path, start: Path) -> None:
@@ -85,25 +75,24 @@ def join_records(folder: Path, start: Path) -> None:
     The result describes both as one run: steps, tokens and seconds are added up, stages are
     concatenated, `recipe` has both names, and `runs` keeps what differs between them.
     """
-    first = json.loads((start / RECORD).read_text(encoding="utf-8"))
-    second = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    counted = ("steps", "tokens", "seconds")
+    first, second = (
+        json.loads((each / RECORD).read_text(encoding="utf-8")) for each in (start, folder)
+    )
     lines = read_log(start / LOG)
     for line in read_log(folder / LOG):
-        moved = {"step": line["step"] + first["steps"], "tokens": line["tokens"] + first["tokens"]}
-        seconds = round(line["seconds"] + first["seconds"], 1)
-        lines.append({**line, **moved, "seconds": seconds})
+        for key, total in (("step", "steps"), ("tokens", "tokens"), ("seconds", "seconds")):
+            line[key] = round(line[key] + first[total], 1)
+        lines.append(line)
     text = "".join(json.dumps(line) + "\n" for line in lines)
     (folder / LOG).write_text(text, encoding="utf-8")
-    earlier = first.get("runs", [_run_fields(first)])
     stages = [*first["settings"]["stages"], *second["settings"]["stages"]]
-    second |= {
-        **{key: round(first[key] + second[key], 1) for key in counted},
-        "runs": [*earlier, _run_fields(second)],
+    joined = second | {
+        **{key: round(first[key] + second[key], 1) for key in ("steps", "tokens", "seconds")},
+        "runs": [*first.get("runs", [_run_fields(first)]), _run_fields(second)],
         "recipe": f"{first['recipe']}, {second['recipe']}",
         "settings": {**second["settings"], "stages": stages},
     }
-    write_json(folder / RECORD, second)
+    write_json(folder / RECORD, joined)
 
 
 def _run_fields(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,40 +15,12 @@ import random
 import re
 from collections.abc import Callable, Sequence
 
-from medisum_utils.pretraining.forms import QA
+from medisum_utils.pretraining.forms import QA, load_tasks
 from medisum_utils.pretraining.reading import SENTENCE_END, Piece
 from medisum_utils.pretraining.visits import task_document
 from medisum_utils.synthesis.casebook import load_casebook
 from medisum_utils.synthesis.speech import number_words, phrasings
 
-ASKS = (
-    "Restore the text.",
-    "Write this out in full.",
-    "Put this into whole sentences.",
-    "What was the text before it was spoilt?",
-    "Tidy this up into running text.",
-)
-# Words with little content; they are dropped more often than others.
-LIGHT = frozenset(
-    ("a", "an", "the", "is", "are", "was", "were", "be", "been", "being", "has", "have", "had")
-    + ("do", "does", "did", "of", "to", "in", "on", "at", "for", "with", "by", "from", "and", "or")
-    + ("but", "that", "this", "these", "those", "which", "who", "as", "it", "its", "there", "he")
-    + ("she", "they", "his", "her", "their", "him", "them", "will", "would", "can", "could", "may")
-)
-FIRST_PERSON = {
-    "he": "I",
-    "she": "I",
-    "him": "me",
-    "his": "my",
-    "her": "my",
-    "himself": "myself",
-    "herself": "myself",
-    "has": "have",
-    "does": "do",
-    "denies": "no",
-    "reports": "have",
-    "states": "say",
-}
 TELLER = re.compile(r"\bthe patient(?: is)?\b", re.I)
 NUMBER = re.compile(r"(?<![\d.,/])\d{1,4}(?![\d,/]|\.\d)")
 SPEAKERS = (("Doctor", "Patient"), ("A", "B"), ("Patient", "Patient"), ("", ""))
@@ -75,20 +47,21 @@ def restoring_task(rng: random.Random, text: str, talk: Sequence[str]) -> tuple[
     start, n = rng.randrange(len(sentences)), rng.choice((1, 1, 2, 2, 3, 4, 6))
     clean = sentences[start : start + n]
     noisy = [_noisy(rng, sentence) for sentence in clean]
-    return _as_lines(rng, noisy, talk), (rng.choice(ASKS), " ".join(clean))
+    return _as_lines(rng, noisy, talk), (rng.choice(load_tasks()["restore_asks"]), " ".join(clean))
 
 
 def _noisy(rng: random.Random, sentence: str) -> str:
     """A sentence with words dropped and, at random, spelled-out numbers and the first person."""
+    first_person, light_words = (load_tasks()[key] for key in ("first_person", "light_words"))
     if rng.random() < 0.5:
         sentence = NUMBER.sub(lambda match: number_words(match[0]).replace("-", " "), sentence)
     if rng.random() < 0.5:
         sentence = TELLER.sub("I am" if rng.random() < 0.5 else "I", sentence)
-        words = [FIRST_PERSON.get(word.lower(), word) for word in sentence.split(" ")]
+        words = [first_person.get(word.lower(), word) for word in sentence.split(" ")]
     else:
         words = sentence.split(" ")
     light, heavy = rng.choice(((0.1, 0.0), (0.4, 0.05), (0.8, 0.1), (0.9, 0.2)))
-    kept = [w for w in words if rng.random() >= (light if w.lower() in LIGHT else heavy)]
+    kept = [w for w in words if rng.random() >= (light if w.lower() in light_words else heavy)]
     noisy_sentence = " ".join(kept or words)
     return noisy_sentence.lower() if rng.random() < 0.3 else noisy_sentence
 

@@ -16,26 +16,16 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import yaml
-
 from medisum_utils.encounter import Encounter, Fact
-from medisum_utils.pretraining.forms import QA, TOPICS, bare, with_doses
+from medisum_utils.pretraining.forms import QA, bare, load_tasks, with_doses
+from medisum_utils.synthesis.casebook import read_yaml
 from medisum_utils.synthesis.invented import made_up_word
-from medisum_utils.synthesis.soap import NONE_LINES
+from medisum_utils.synthesis.soap import NONE_LINES, TOPIC_KINDS
 
 N_STYLES = 512
 SEED = 2026  # of the styles; fixed, since a base knows only the styles it was trained on
 # Topic of a denial such as "known allergies" -> the kind whose line can state it.
-DENIED = {
-    NONE_LINES[topic][1]: kind
-    for topic, kind in {
-        "conditions": "condition",
-        "surgeries": "surgery",
-        "medicines": "medicine",
-        "allergies": "allergy",
-        "family": "family",
-    }.items()
-}
+DENIED = {NONE_LINES[topic][1]: kind for topic, kind in TOPIC_KINDS.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +62,7 @@ class Style:
 @lru_cache(maxsize=1)
 def load_pieces() -> dict:
     """Reads sheets.yaml once."""
-    path = Path(__file__).with_suffix(".yaml")
-    return yaml.load(path.read_text(encoding="utf-8"), yaml.CSafeLoader)
+    return read_yaml(Path(__file__).with_suffix(".yaml"))
 
 
 @lru_cache(maxsize=1)
@@ -89,7 +78,7 @@ def styles() -> tuple[Style, ...]:
 def draw_style(rng: random.Random, name: str) -> Style:
     """Draws a style: which topics it has, their order and grouping, its headers and punctuation."""
     pieces = load_pieces()
-    kinds = [kind for kind in TOPICS if rng.random() < 0.88]
+    kinds = [kind for kind in load_tasks()["topics"] if rng.random() < 0.88]
     if rng.random() < 0.6:
         rng.shuffle(kinds)
     else:  # the usual order of a visit, with some topics moved

@@ -28,11 +28,7 @@ def visit_document(
 ) -> list[Piece]:
     """A dialogue with a task of `recipe.TASKS`; `weight` is the loss weight of the dialogue."""
     if task == "questions":
-        return task_document(
-            rng, encounter.dialogue_text, questions(rng, encounter)[:MOST_QUESTIONS], weight=weight
-        )
-    if task == "form":
-        pairs = [form(rng, encounter) for _ in range(2)]
+        pairs = questions(rng, encounter)[:MOST_QUESTIONS]
     elif task == "sheet":
         pairs = [ask_sheet(rng, style, encounter) for style in rng.sample(styles(), 2)]
     else:

@@ -8,10 +8,11 @@ from collections import Counter
 import pytest
 
 from medisum_utils.encounter import Encounter
-from medisum_utils.pretraining.forms import TOPICS, form, items_by_kind, presence
-from medisum_utils.pretraining.reading import LIST_QUESTIONS
+from medisum_utils.pretraining.forms import form, items_by_kind, load_tasks, presence
 from medisum_utils.synthesis.encounters import generate
 from medisum_utils.synthesis.soap import HEADERS, LISTS, NONE_LINES
+
+TOPICS = load_tasks()["topics"]
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +21,7 @@ def encounters() -> list[Encounter]:
 
 
 def test_topics_are_the_kinds_that_questions_ask() -> None:
-    assert set(TOPICS) == set(LIST_QUESTIONS)
+    assert set(TOPICS) == set(load_tasks()["questions"])
     names = Counter(name for names in TOPICS.values() for name in names)
     assert max(names.values()) == 1  # one name, one topic
 

@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 
 from medisum_utils.encounter import Encounter
-from medisum_utils.pretraining.forms import TOPICS, bare, with_doses
+from medisum_utils.pretraining.forms import bare, load_tasks, with_doses
 from medisum_utils.pretraining.sheets import (
     DENIED,
     N_STYLES,
@@ -26,6 +26,8 @@ from medisum_utils.synthesis.soap import HEADERS, LISTS, NONE_LINES, read_line
 # The words that open a line of a note.
 NOTE_LEADS = {prefix.rstrip(":").lower() for lists in LISTS.values() for prefix in lists}
 NOTE_LEADS |= {header.lower() for header in HEADERS.values()} | {"diagnosis"}
+
+TOPICS = load_tasks()["topics"]
 
 
 @pytest.fixture(scope="module")

@@ -9,12 +9,14 @@ import pytest
 
 from medisum_utils.encounter import Encounter
 from medisum_utils.modelling.prompt import Renderer
-from medisum_utils.pretraining.forms import TOPICS, topics
+from medisum_utils.pretraining.forms import load_tasks, topics
 from medisum_utils.pretraining.reading import ASSISTANT, USER
 from medisum_utils.pretraining.recipe import TASKS
 from medisum_utils.pretraining.sheets import sheet, styles
 from medisum_utils.pretraining.visits import SYSTEM, excerpt, task_document, visit_document
 from medisum_utils.synthesis.encounters import generate
+
+TOPICS = load_tasks()["topics"]
 
 
 @pytest.fixture(scope="module")
