@@ -42,7 +42,7 @@ import os
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from IPython.display import HTML, Markdown, display
+from IPython.display import Markdown, display
 
 from medisum_utils import figures, runs
 from medisum_utils.clutter import silence_clutter
@@ -56,16 +56,10 @@ from medisum_utils.evaluation import page
 from medisum_utils.modelling.generation import generate_notes
 from medisum_utils.modelling.model import load_base, load_tokenizer
 from medisum_utils.modelling.prompt import Renderer
-from medisum_utils.pretraining import prepare, probes, record as records
-from medisum_utils.pretraining.ablation_record import (
-    ABLATION,
-    ablation_table,
-    described,
-    read_ablation,
-)
+from medisum_utils.pretraining import ablation_record, prepare, probes, record as records
 from medisum_utils.pretraining.documents import Documents
 from medisum_utils.pretraining.loop import Pretraining
-from medisum_utils.pretraining.recipe import load_recipe
+from medisum_utils.pretraining.recipe import Stage, load_recipe
 from medisum_utils.synthesis.encounters import generate
 
 runs.seed_everything(seed)
@@ -106,7 +100,7 @@ answer = display(Markdown("*Being measured.*"), display_id=True)
 # The last stage runs on weights rounded to NF4, with the exact ones updated underneath. A small
 # model loses more by 4-bit weights than a large one; this one has learnt in them.
 #
-# What failed before is told at the end, and in the
+# What was tried before and failed is in the
 # [model card](../models/medisum-tiny-base/README.md).
 #
 # ## The run
@@ -121,14 +115,13 @@ if train:
     chosen = load_recipe(recipe)
     if not (out / "state.pt").exists():
         prepare.prepare(out / "prepared", chosen)
-    texts_and_tokenizer = prepare.load_prepared(out / "prepared")
     options = {"name": recipe, "n_workers": n_workers, "compile": compile_model}
-    Pretraining(chosen, texts_and_tokenizer, out, **options).train()
+    Pretraining(chosen, prepare.load_prepared(out / "prepared"), out, **options).train()
 
 # %%
 folder = runs.adapter_dir(profile) / "model" if train else runs.resolve(base_model)
-inputs = [folder / name for name in (records.WEIGHTS, records.LOG, records.RECORD)]
-inputs = [runs.require(path, "00_tiny_base", profile) for path in inputs]
+names = (records.WEIGHTS, records.LOG, records.RECORD)
+inputs = [runs.require(folder / name, "00_tiny_base", profile) for name in names]
 parameters = {"seed": seed, "train": train, "recipe": recipe, "n_rows": n_rows, "length": length}
 parameters |= {"n_notes": n_notes, "max_new_tokens": max_new_tokens, "instruction": instruction}
 step = runs.start("00_tiny_base", profile, parameters, [] if train else inputs)
@@ -141,18 +134,15 @@ tokenizer = load_tokenizer(str(folder))
 facts = {
     "recipe": run["recipe"],
     "machine": run["machine"],
-    "tokens read": f"{run['tokens']:,}",
-    "steps": f"{run['steps']:,}",
-    "time": f"{run['seconds']:,.0f} s",
-    "speed": f"{run['tokens'] / run['seconds']:,.0f} tokens/s",
-    "parameters": f"{run['n_parameters']:,}",
-    "weights": f"{run['weights_bytes'] / 1e6:.1f} MB of bf16",
+    "training": f"{run['tokens']:,} tokens in {run['steps']:,} steps",
+    "time": f"{run['seconds']:,.0f} s, {run['tokens'] / run['seconds']:,.0f} tokens/s",
+    "size": f"{run['n_parameters']:,} parameters, {run['weights_bytes'] / 1e6:.1f} MB of bf16",
     "processes that made documents": f"{run['n_loader_workers']}",
     "versions of that run": ", ".join(f"{name} {v}" for name, v in run["versions"].items()),
 }
 display(pd.DataFrame({"value": facts}))
 remarks = run.get("remarks", ["Nothing to add."])
-display(Markdown("What the record says beside these figures:\n\n- " + "\n- ".join(remarks)))
+page.say("What the record says beside these figures:", "- " + "\n- ".join(remarks))
 
 # %% [markdown]
 # ## What it read
@@ -171,26 +161,18 @@ counts = {
     "MedQuAD answers": (corpus["n_medquad_answers"], corpus["shares"]["answers"]),
 }
 table = pd.DataFrame(counts, index=["texts", "share of draws"]).T
+table["texts"] = table["texts"].map("{:,.0f}".format)
+table["share of draws"] = table["share of draws"].map("{:.0%}".format)
+origin = "`MEDISUM_CORPORA` names no folder here: the counts are the run's record, tokens unknown."
 has_corpora = bool(os.environ.get("MEDISUM_CORPORA"))
 if has_corpora:
-    real = list(prepare.real_texts()[0].values())
-    assert [len(texts) for texts in real] == table["texts"].astype(int).tolist()
-    table["tokens"] = [
-        sum(
-            len(ids)
-            for ids in tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
-        )
-        for texts in real
-    ]
-    said = "Counts and tokens were taken from the corpora now, with the base's own tokenizer."
-else:
-    said = (
-        "`MEDISUM_CORPORA` names no folder here: the counts are the run's record, tokens unknown."
-    )
-display(Markdown(said))
-table["share of draws"] = table["share of draws"].map("{:.0%}".format)
-shown = [name for name in ("texts", "tokens") if name in table]
-table[shown] = table[shown].astype(int).map("{:,}".format)
+    real_texts, counted_now = prepare.real_texts()
+    assert counted_now == corpus
+    options = {"add_special_tokens": False, "verbose": False}
+    encoded = [tokenizer(texts, **options)["input_ids"] for texts in real_texts.values()]
+    table.insert(1, "tokens", [f"{sum(map(len, ids)):,}" for ids in encoded])
+    origin = "Counts and tokens were taken from the corpora now, with the base's own tokenizer."
+page.say(origin)
 table
 
 # %% [markdown]
@@ -213,13 +195,10 @@ curriculum = pd.DataFrame(
         "copy tasks": plan["copy_share"].map("{:.0%}".format),
         "planned (M tokens)": (plan["n_tokens"] / 1e6).round(1),
         "read (M tokens)": (used / 1e6).round(1),
-        "copy exact": ends["copy_exact"].map("{:.3f}".format),
-        **{
-            f"{name} exact": ends[f"{name}_exact"].map("{:.3f}".format).replace("nan", "-")
-            for name in ("register", gate_name)
-        },
     }
 )
+for name in ("copy", "register", gate_name):
+    curriculum[f"{name} exact"] = ends[f"{name}_exact"].map("{:.3f}".format).replace("nan", "-")
 curriculum
 
 # %% [markdown]
@@ -233,10 +212,9 @@ curriculum
 # before words were lost, numbers spoken and talk mixed in.
 
 # %%
-mixtures = pd.DataFrame({stage["name"]: stage["mixture"] for stage in settings["stages"]}).T
-mixtures = mixtures.dropna(how="all")
-shares = mixtures.div(mixtures.sum(axis=1), axis=0)
-shares.map("{:.0%}".format).replace("nan%", "-")
+mixtures = {stage["name"]: stage["mixture"] for stage in settings["stages"] if stage["mixture"]}
+shares = pd.DataFrame(mixtures)
+(shares / shares.sum()).T.map("{:.0%}".format).replace("nan%", "-")
 
 # %% [markdown]
 # ## The curves
@@ -247,27 +225,23 @@ shares.map("{:.0%}".format).replace("nan%", "-")
 
 
 # %%
-def stage_borders(ax, labels=True):
-    """Dotted lines between stages, and their names above the axes."""
+def stage_borders(ax, title):
+    """Dotted lines between stages, their names above the axes, and the title above these."""
     starts = [log["tokens"].iloc[0], *ends["tokens"].iloc[:-1]]
     for name, start, end in zip(ends.index, starts, ends["tokens"], strict=True):
         ax.axvline(end, color="#999999", lw=0.8, ls=":")
-        if labels:
-            middle = np.sqrt(start * end)
-            place = ax.get_xaxis_transform()
-            ax.text(middle, 1.02, name, rotation=90, ha="center", fontsize=6.5, transform=place)
-    ax.set_xscale("log")
-    ax.set_xlabel("tokens read (logarithmic)")
+        look = {"rotation": 90, "ha": "center", "fontsize": 6.5}
+        ax.text(np.sqrt(start * end), 1.02, name, transform=ax.get_xaxis_transform(), **look)
+    ax.set(xscale="log", xlabel="tokens read (logarithmic)")
+    ax.set_title(title, pad=50)
 
 
 # %%
 fig, ax = plt.subplots(figsize=(8, 3.2))
 ax.plot(log["tokens"], log["loss"], color=figures.colour_of("train"), marker="o", ms=3)
-stage_borders(ax)
-ax.set_ylabel("loss (nats a weighted token)")
-ax.set_ylim(bottom=0)
-title = f"From {log['loss'].iloc[0]:.1f} to {log['loss'].iloc[-1]:.2f}: a new task at each border"
-ax.set_title(title, pad=50)
+first, last = log.iloc[0], log.iloc[-1]
+stage_borders(ax, f"From {first['loss']:.1f} to {last['loss']:.2f}: a new task at each border")
+ax.set(ylabel="loss (nats a weighted token)", ylim=(0, None))
 figures.save(fig, step, "00_loss")
 
 # %% [markdown]
@@ -284,19 +258,16 @@ probed = settings["stages"][-1]["probes"]
 looks = {"copy": ("#E69F00", "s"), "register": ("#0072B2", "o"), "restore": ("#999999", "P")}
 looks |= {"invented_questions": ("#D55E00", "^"), "casebook_questions": ("#009E73", "D")}
 looks |= {"invented_sheet": ("#CC79A7", "v"), "casebook_sheet": ("#56B4E9", "x")}
-looks = {name: look for name, look in looks.items() if name == "copy" or name in probed}
 fig, ax = plt.subplots(figsize=(8, 3.6))
 for name, (colour, marker) in looks.items():
-    seen = log.dropna(subset=f"{name}_exact")
-    label = name.replace("_", " ")
-    ax.plot(seen["tokens"], seen[f"{name}_exact"], color=colour, marker=marker, ms=3, label=label)
+    points = log.dropna(subset=f"{name}_exact")
+    look = {"color": colour, "marker": marker, "ms": 3, "label": name.replace("_", " ")}
+    ax.plot(points["tokens"], points[f"{name}_exact"], **look)
 ax.axhline(gate, color="black", lw=1, ls="--", label=f"gate of {gate_name}, {gate:.0%}")
-stage_borders(ax)
+passed = log[log[f"{gate_name}_exact"] >= gate]["tokens"].iloc[0] / 1e6
+title = f"Facts under names that nobody has: {gate:.0%} right after {passed:.0f} M tokens"
+stage_borders(ax, title)
 ax.set(ylabel="share of whole spans right", ylim=(0, 1.02))
-passed = log[log[f"{gate_name}_exact"] >= gate]["tokens"].iloc[0]
-ax.set_title(
-    f"Facts under names that nobody has: {gate:.0%} right after {passed / 1e6:.0f} M tokens", pad=50
-)
 ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
 figures.save(fig, step, "00_probes")
 
@@ -304,12 +275,10 @@ figures.save(fig, step, "00_probes")
 # ### The end of the log
 
 # %%
-last = log.iloc[-1]
-final = {f"{name}, exact match": f"{last[f'{name}_exact']:.3f}" for name in looks}
-final["loss"] = f"{last['loss']:.3f}"
+final = {f"{name}, exact match": last[f"{name}_exact"] for name in looks} | {"loss": last["loss"]}
 assert run["tokens"] == last["tokens"]
 assert last[f"{gate_name}_exact"] >= gate, "expected the gate to be reached"
-pd.DataFrame({"last probe of the run": final})
+pd.DataFrame({"last probe of the run": final}).round(3)
 
 # %% [markdown]
 # ## Measured now, from the weights
@@ -325,14 +294,14 @@ pd.DataFrame({"last probe of the run": final})
 
 # %%
 if has_corpora:
-    words, words_from = real[2], "MedQuAD answers"
+    words, words_from = real_texts["answers"], "MedQuAD answers"
 else:
     made = generate(200, seed=seed, split="train")
     words, words_from = [encounter.dialogue_text for encounter in made], "generated encounters"
 blocks = {}
 for kind in probed:
-    shape = {"n_rows": n_rows, "length": length, "mixture": {kind: 1.0}, "seed": seed}
-    blocks[kind] = Documents(tokenizer, {"answers": words}, **shape).block(0)
+    stage = Stage("fresh questions", length, n_rows, n_tokens=1, mixture={kind: 1.0})
+    blocks[kind] = Documents(tokenizer, {"answers": words}, stage, seed=seed).block(0)
 assert seed != settings["seed"], "expected fresh questions, got the seed of the run"
 Markdown(f"Plain words from: {words_from}.")
 
@@ -342,7 +311,7 @@ models = {
     "stored": load_base(str(folder), quantize=False, dtype="float32").eval(),
 }
 counted = {
-    (kind, name): probes.answers_right(model, block)
+    (kind, name): probes.block_answers(model, block, model.device, n_rows=4)
     for kind, block in blocks.items()
     for name, model in models.items()
 }
@@ -353,17 +322,12 @@ counted = {
 # so the 95% intervals draw whole rows anew (percentile bootstrap, 2,000 draws).
 
 # %%
-draws = np.random.default_rng(seed).integers(0, n_rows, (2000, n_rows))
 fresh = pd.DataFrame(index=list(blocks))
 fresh["answers"] = [int(counted[kind, "NF4"][1].sum()) for kind in blocks]
 for name in models:
-    shares_right, ranges = [], []
-    for kind in blocks:
-        right, asked = counted[kind, name]
-        low, high = np.quantile(right[draws].sum(1) / asked[draws].sum(1), [0.025, 0.975])
-        shares_right.append(right.sum() / asked.sum())
-        ranges.append(f"{low:.3f} to {high:.3f}")
-    fresh[f"exact, {name}"], fresh[f"95%, {name}"] = shares_right, ranges
+    estimates = [probes.exact_interval(*counted[kind, name], seed=seed) for kind in blocks]
+    fresh[f"exact, {name}"] = [estimate["mean"] for estimate in estimates]
+    fresh[f"95%, {name}"] = ["{low:.3f} to {high:.3f}".format(**each) for each in estimates]
 fresh.round(3)
 
 # %% [markdown]
@@ -380,8 +344,8 @@ renderer = Renderer(tokenizer, instruction)
 dialogues = [encounter.dialogue_text for encounter in asked_for]
 written = generate_notes(models["stored"], renderer, dialogues, max_new_tokens=max_new_tokens)
 references = [encounter.note_text for encounter in asked_for]
-rouge = metrics.rouge_scores(references, [each.text for each in written])
-rouge1 = metrics.interval(rouge["rouge1"])
+scores = metrics.rouge_scores(references, [each.text for each in written])
+rouge1 = metrics.interval(scores["rouge1"])
 heads = ("Subjective:", "Objective:", "Assessment:", "Plan:")
 n_whole = sum(all(head in each.text for head in heads) for each in written)
 
@@ -392,8 +356,7 @@ pd.Series(
         "with all four SOAP headers": n_whole,
         "ended by themselves": sum(each.finished for each in written),
         "mean length (tokens)": f"{np.mean([each.n_tokens for each in written]):.0f}",
-        "ROUGE-1, mean": f"{rouge1['mean']:.3f}",
-        "ROUGE-1, 95%": f"{rouge1['low']:.3f} to {rouge1['high']:.3f}",
+        "ROUGE-1, mean and 95%": "{mean:.3f} ({low:.3f} to {high:.3f})".format(**rouge1),
     }
 ).to_frame("base without adapter")
 
@@ -402,14 +365,11 @@ pd.Series(
 
 # %%
 if show_text:
-    cell = "<td style='vertical-align:top;text-align:left;white-space:pre-wrap'>"
-    texts = [asked_for[0].note_text, written[0].text or "(nothing)"]
-    row = "".join(f"{cell}{html.escape(text)}</td>" for text in texts)
-    style = "table-layout:fixed;width:100%;overflow-wrap:anywhere"
-    head = "<th>reference note</th><th>base without adapter</th>"
-    display(HTML(f"<table style='{style}'><tr>{head}</tr><tr>{row}</tr></table>"))
+    shown = {"reference note": references[0], "base without adapter": written[0].text}
+    left = "<div style='text-align:left;white-space:pre-wrap'>{}</div>"
+    page.show(pd.DataFrame({name: [left.format(html.escape(t))] for name, t in shown.items()}))
 else:
-    display(Markdown("*Texts are not shown: `show_text` is false.*"))
+    page.say("*Texts are not shown: `show_text` is false.*")
 
 # %% [markdown]
 # ## What another doubling would buy
@@ -420,13 +380,12 @@ else:
 # and neither are the figures. `python -m medisum_utils ablate` makes such a table anew.
 
 # %%
-trials_path = folder / ABLATION
-groups = read_ablation(trials_path) if trials_path.exists() else []
-for group in groups:
-    display(Markdown(described(group)))
-    page.show(ablation_table(group))
-if not groups:
-    display(Markdown("*There are no trials of this base.*"))
+trials = folder / ablation_record.ABLATION
+for group in ablation_record.read_ablation(trials) if trials.exists() else []:
+    page.say(ablation_record.described(group))
+    page.show(ablation_record.ablation_table(group))
+if not trials.exists():
+    page.say("*There are no trials of this base.*")
 
 # %% [markdown]
 # ## Limits
@@ -440,49 +399,30 @@ if not groups:
 # - The real texts are research corpora, partly acted, partly written for the purpose.
 # - Not for clinical use, and never to be used without a fine-tuned adapter.
 #
-# ## What failed before
-#
-# - A trial of 5.5 million parameters and 4.2 million tokens, trained on packed text alone, wrote
-#   fluent notes with wrong facts after its fine-tuning: it had never needed to look back.
-# - A base that could read one fact on request, but had seen no forms or sheets, wrote notes full of
-#   topics that nobody had talked about.
-# - A base that had read the clinical texts some two hundred times knew them by heart: fine-tuning
-#   on the same encounters fell to a training loss of 0.6 and a validation loss of 3.6.
-# - A base that also read generated notes, each alone, learnt to write them without looking:
-#   fine-tuned with some seeds, it guessed the age in a note's first line before reading it and got
-#   its first digit wrong in nine of ten notes. Hence this one reads none.
-#
 # ## Versions and the end
 
 # %%
-figures_now = {
-    f"{kind}_exact_{name.lower()}": float(fresh.loc[kind, f"exact, {name}"])
-    for kind in blocks
-    for name in models
-}
-entry = step.finish(
-    outputs=inputs if train else (),
-    n_parameters=run["n_parameters"],
-    tokens=run["tokens"],
-    base_rouge1=rouge1["mean"],
-    **figures_now,
-)
+measured = {"n_parameters": run["n_parameters"], "tokens": run["tokens"]}
+measured["base_rouge1"] = rouge1["mean"]
+for name in models:
+    for kind, share in fresh[f"exact, {name}"].items():
+        measured[f"{kind}_exact_{name.lower()}"] = float(share)
+step.finish(outputs=inputs if train else (), **measured)
 runs.environment_table()
 
 # %%
-first_gate = ends.iloc[0]
+exact, n = fresh["exact, NF4"], fresh["answers"]
 summary = (
     f"Yes. The base has **{run['n_parameters'] / 1e6:.2f} million parameters** "
     f"({run['weights_bytes'] / 1e6:.1f} MB) and read {run['tokens'] / 1e6:.0f} million tokens in "
-    f"{run['seconds']:,.0f} s on one {run['machine']}. Asked now, in the NF4 that QLoRA trains "
-    f"on, it gets **{fresh.loc[gate_name, 'exact, NF4']:.1%} of "
-    f"{fresh.loc[gate_name, 'answers']:,} questions about fresh dialogues under random, "
-    f"borrowed or changed names** right to the last token, where the gate was {gate:.0%}, and "
-    f"{fresh.loc['register', 'exact, NF4']:.1%} of {fresh.loc['register', 'answers']:,} lookups in "
-    f"registers of made-up people; of {fresh.loc['casebook_sheet', 'answers']} whole sheets "
-    f"{fresh.loc['casebook_sheet', 'exact, NF4']:.0%} without a fault. Copying at 16 tokens was "
-    f"learnt after {first_gate['tokens'] / 1e6:.1f} million tokens. Asked for a note without an "
-    f"adapter it reaches ROUGE-1 {rouge1['mean']:.3f} (n = {n_notes}): it was never shown how."
+    f"{run['seconds']:,.0f} s on one {run['machine']}. Asked now, in the NF4 that QLoRA trains on, "
+    f"it gets **{exact[gate_name]:.1%} of {n[gate_name]:,} questions about fresh dialogues under "
+    f"random, borrowed or changed names** right to the last token, where the gate was {gate:.0%}, "
+    f"and {exact['register']:.1%} of {n['register']:,} lookups in registers of made-up people; of "
+    f"{n['casebook_sheet']} whole sheets {exact['casebook_sheet']:.0%} without a fault. Copying at "
+    f"16 tokens was learnt after {ends['tokens'].iloc[0] / 1e6:.1f} million tokens. Asked for a "
+    f"note without an adapter it reaches ROUGE-1 {rouge1['mean']:.3f} (n = {n_notes}): it was "
+    "never shown how."
 )
-assert fresh.loc[gate_name, "exact, NF4"] >= gate, "expected the gate to hold on fresh questions"
+assert exact[gate_name] >= gate, "expected the gate to hold on fresh questions"
 answer.update(Markdown(summary))

@@ -87,8 +87,7 @@ class Pretraining:
         Raises: RuntimeError for a non-finite loss or a gate that was not reached.
         """
         self.last_tick = time.monotonic()
-        while self.progress.stage < len(self.recipe.stages):
-            stage = self.recipe.stages[self.progress.stage]
+        for stage in self.recipe.stages[self.progress.stage :]:
             if not self._run_stage(stage):
                 raise RuntimeError(
                     f"stage {stage.name}: expected {stage.gate} of at least {stage.threshold} "
@@ -99,7 +98,7 @@ class Pretraining:
             self._checkpoint()
         self.save()
 
-    def save(self) -> Path:
+    def save(self) -> None:
         """Writes `out`/model: bf16 weights, configuration, tokenizer, log and record of the run."""
         folder = self.out / "model"
         model = LlamaForCausalLM(self.model.config).to(torch.bfloat16)
@@ -120,37 +119,36 @@ class Pretraining:
             record.join_records(folder, self.start)
         for path in folder.iterdir():
             path.chmod(0o644)
-        return folder
 
     def _batches(self, stage: Stage) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         n_copy = stage.n_copy_rows
-        blocks = iter(self._loader(self._documents(stage))) if stage.mixture else None
+        blocks = iter(self._loader(stage)) if stage.mixture else None
         generator = torch.Generator(self.device)
         while True:
             generator.manual_seed(self.recipe.seed * 1_000_003 + self.progress.step)
-            batch_parts = []
+            parts = []
             if n_copy:
                 ids, mask = probes.copy_batch(
                     n_copy, stage.length, stage.n_symbols, self.symbols, generator
                 )
                 pad = (0, stage.length - ids.shape[1])
                 ids, mask = (torch.nn.functional.pad(tensor, pad) for tensor in (ids, mask))
-                batch_parts.append((ids, mask.float()))
+                parts.append((ids, mask.float()))
             if blocks:
                 block = next(blocks)
                 ids = torch.as_tensor(block.ids).to(self.device, non_blocking=True).long()
                 weights = torch.as_tensor(block.weights).to(self.device, non_blocking=True)
-                batch_parts.append((ids, weights.float() / FULL))
-            yield tuple(torch.cat(tensors) for tensors in zip(*batch_parts, strict=True))
+                parts.append((ids, weights.float() / FULL))
+            yield tuple(torch.cat(tensors) for tensors in zip(*parts, strict=True))
 
     def _documents(self, stage: Stage) -> Documents:
         prepared = self.prepared
         return Documents(prepared.tokenizer, prepared.texts, stage, seed=self.recipe.seed)
 
-    def _loader(self, documents: Documents) -> torch.utils.data.DataLoader:
+    def _loader(self, stage: Stage) -> torch.utils.data.DataLoader:
         start = self.progress.block
         return torch.utils.data.DataLoader(
-            documents,
+            self._documents(stage),
             batch_size=None,
             sampler=range(start, start + 2**24),
             num_workers=self.n_workers,

@@ -90,3 +90,14 @@ def exact_share(right: np.ndarray, asked: np.ndarray) -> float:
     if not asked.sum():
         raise ValueError("expected answers to check, got none")
     return 1.0 - float((asked - right).sum() / asked.sum())
+
+
+def exact_interval(right: np.ndarray, asked: np.ndarray, *, seed: int) -> dict[str, float]:
+    """The share of right answers and its 95% interval, which draws whole rows anew.
+
+    Answers about one dialogue are not independent. Percentile bootstrap, 2,000 draws.
+    """
+    draws = np.random.default_rng(seed).integers(0, len(asked), (2000, len(asked)))
+    shares = right[draws].sum(1) / asked[draws].sum(1)
+    low, high = np.quantile(shares, [0.025, 0.975])
+    return {"mean": right.sum() / asked.sum(), "low": low, "high": high}

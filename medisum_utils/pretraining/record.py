@@ -76,7 +76,7 @@ def join_records(folder: Path, start: Path) -> None:
     concatenated, `recipe` has both names, and `runs` keeps what differs between them.
     """
     first, second = (
-        json.loads((each / RECORD).read_text(encoding="utf-8")) for each in (start, folder)
+        json.loads((run / RECORD).read_text(encoding="utf-8")) for run in (start, folder)
     )
     lines = read_log(start / LOG)
     for line in read_log(folder / LOG):

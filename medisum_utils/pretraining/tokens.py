@@ -30,7 +30,7 @@ PATTERN = (
 
 WORDS = regex.compile(PATTERN)
 CONTROL = re.compile(f"({'|'.join(map(re.escape, CONTROL_TOKENS))})")
-MOST_KNOWN = 100_000  # words
+MOST_CACHED = 100_000  # words
 
 
 def train_tokenizer(texts: Iterable[str], n_vocabulary: int) -> PreTrainedTokenizerFast:
@@ -69,7 +69,7 @@ class CachedEncoder:
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
         self.control = {token: tokenizer.convert_tokens_to_ids(token) for token in CONTROL_TOKENS}
         self.backend = tokenizer.backend_tokenizer
-        self.known: dict[str, list[int]] = {}
+        self.cache: dict[str, list[int]] = {}
 
     def encode(self, text: str) -> list[int]:
         """Token ids; control tokens that are spelled out in the text are encoded as such."""
@@ -79,11 +79,11 @@ class CachedEncoder:
                 ids.append(self.control[piece])
             else:
                 for word in WORDS.findall(piece):
-                    ids += self.known.get(word) or self._encode_word(word)
+                    ids += self.cache.get(word) or self._encode_word(word)
         return ids
 
     def _encode_word(self, word: str) -> list[int]:
         ids = self.backend.encode(word, add_special_tokens=False).ids
-        if len(self.known) < MOST_KNOWN:
-            self.known[word] = ids
+        if len(self.cache) < MOST_CACHED:
+            self.cache[word] = ids
         return ids

@@ -23,7 +23,7 @@ def _history(script: Script, ask: str, kind: str, terms: list[Term], answer: str
         keys = [(kind, term.term)]
         script.patient(answer, [] if needs_echo else keys, x=phrase)
         if needs_echo:
-            script.echo(term.term, keys)
+            script.doctor("echo", keys, x=term.term)
 
 
 def conditions(script: Script) -> None:

@@ -92,9 +92,6 @@ class Script:
             return self.rng.choice(term.lay), self.unseen or self.rng.random() < 0.45
         return term.term, False
 
-    def echo(self, term: str, keys: list[Key]) -> None:
-        self.doctor("echo", keys, x=term)
-
     def unanswered(self, ask: str, **slots: object) -> None:
         """A question without an answer: its topic must not appear in the note."""
         self.doctor(ask, **slots)

@@ -41,7 +41,7 @@ def complaint(script: Script) -> None:
         if case.duration:
             script.open_topics.append(duration)
     if needs_echo:
-        script.echo(term.term, [("complaint", term.term)])
+        script.doctor("echo", [("complaint", term.term)], x=term.term)
         script.patient("yes")
     if case.side and not sided:
         script.doctor("ask_side")
@@ -191,7 +191,7 @@ def reported_symptom(script: Script, term: Term) -> None:
         script.doctor("ask_more")
     script.patient("volunteer", [] if needs_echo else keys, x=phrase)
     if needs_echo:
-        script.echo(term.term, keys)
+        script.doctor("echo", keys, x=term.term)
 
 
 def denied_symptom(script: Script, term: Term) -> None:

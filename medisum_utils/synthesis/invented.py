@@ -13,7 +13,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import chain
 
 from medisum_utils.synthesis.casebook import FOLDER, Casebook, Medicine, Problem, Term, read_yaml
@@ -56,8 +56,6 @@ class Inventor:
     """
 
     def __init__(self, book: Casebook, words: list[str], runs: Sequence[str] = ()) -> None:
-        if len(words) < 100:
-            raise ValueError(f"expected at least 100 words to mix, got {len(words)}")
         self.book = book
         self.words = [word for word in words if word not in GRAMMAR]
         self.runs = [run for run in runs if not GRAMMAR & set(run.split())]
@@ -71,7 +69,7 @@ class Inventor:
         self.medicines = [m for m in book.medicines.values() if not m.held_out]
         names = [*book.problems, *book.medicines.values()]
         self.withheld = {item.name for item in names if item.held_out}
-        self.known = [
+        self.casebook_names = [
             name
             for name in map(_name, chain(*self.pools.values()))
             if name and not GRAMMAR & set(name.split())
@@ -88,7 +86,7 @@ class Inventor:
         if draw < TEXT_NAMES and self.runs:
             return _heavy(rng.choice(self.runs).split()[: rng.randint(2, longest + 1)])
         if draw >= TEXT_NAMES + RANDOM_NAMES:
-            words = rng.choice(self.known).split()[:longest]
+            words = rng.choice(self.casebook_names).split()[:longest]
             new = made_up_word(rng) if rng.random() < 0.2 else rng.choice(self.words)
             words[rng.randrange(len(words))] = new
             return " ".join(words)
@@ -109,9 +107,7 @@ class Inventor:
         return {"test": test, "unit": unit, "low": 0, "high": high, "decimals": rng.randint(0, 2)}
 
     def _problem(self, rng: random.Random, medicines: list[Medicine]) -> Problem:
-        def draw(n: int, longest: int = 4) -> tuple[str, ...]:
-            return self.phrases(rng, n, longest)
-
+        draw = partial(self.phrases, rng)
         template = rng.choice(self.book.problems)
         return Problem(
             name=self.phrase(rng, 4),
@@ -139,8 +135,7 @@ class Inventor:
     def _medicine(self, rng: random.Random) -> Medicine:
         template = rng.choice(list(self.book.medicines.values()))
         doses = tuple(str(rng.randint(1, 999)) for _ in range(3))
-        routes, frequencies = template.routes, template.frequencies
-        return Medicine(made_up_word(rng), doses, template.unit, routes, frequencies, False)
+        return replace(template, doses=doses, name=made_up_word(rng), held_out=False)
 
     def blended(self, rng: random.Random) -> CaseSampler:
         """A sampler over one problem mixed from all, with medicines of any kind."""
@@ -149,14 +144,13 @@ class Inventor:
 
         def drawn(name: str) -> tuple:
             """As many items as the made-up problem has, each made up or from the casebook."""
-            own = getattr(made_up, name)
-            from_casebook = rng.sample(self.pools[name], len(own))
-            pairs = zip(own, from_casebook, strict=True)
+            new_items = getattr(made_up, name)
+            from_casebook = rng.sample(self.pools[name], len(new_items))
+            pairs = zip(new_items, from_casebook, strict=True)
             return tuple(new if rng.random() < share else old for new, old in pairs)
 
-        def own_or_casebook(name: str):
-            own = getattr(made_up, name)
-            return own if rng.random() < share else rng.choice(self.pools[name])
+        def drawn_one(name: str) -> str | Term:
+            return getattr(made_up, name) if rng.random() < share else rng.choice(self.pools[name])
 
         medicines = [
             self._medicine(rng) if rng.random() < share else rng.choice(self.medicines)
@@ -164,8 +158,8 @@ class Inventor:
         ]
         problem = replace(
             made_up,
-            name=own_or_casebook("name"),
-            complaint=own_or_casebook("complaint"),
+            name=drawn_one("name"),
+            complaint=drawn_one("complaint"),
             medicines=tuple(medicine.name for medicine in medicines[:4]),
             **{name: drawn(name) for name in POOLED},
         )
@@ -217,9 +211,5 @@ def casebook_words(book: Casebook) -> list[str]:
 
 
 def _distinct(items: Iterable) -> list:
-    """Each item once; results are mappings, which cannot be in a set."""
-    distinct: list = []
-    for item in items:
-        if item not in distinct:
-            distinct.append(item)
-    return distinct
+    """Each item once, in order; results are mappings, which cannot be in a set."""
+    return list({repr(item): item for item in items}.values())

@@ -15,12 +15,6 @@ from medisum_utils.synthesis.casebook import FOLDER, read_yaml
 from medisum_utils.synthesis.speech import load_bank, phrasings
 
 ALTERNATION = re.compile(r"\[([^\[\]]*)\]")
-# Their meaning depends on single words, so no word may be dropped or replaced.
-EXACT = frozenset(
-    ("no", "yes_no", "deny", "none_topic", "none_of_these", "never_smoked", "no_alcohol", "quit")
-    + ("correct_duration", "correct_severity", "correct_dose", "stop", "keep", "change", "unsure")
-    + ("other_medicine", "other_symptom", "trip")
-)
 MOST_DRAWS = 20
 
 
@@ -29,13 +23,9 @@ class Rewording:
 
     `rate` is the share of words outside slots that are dropped, replaced by one of `words`, or
     followed by one. Phrasings whose meaning depends on single words are not damaged.
-
-    Raises: ValueError for a rate or probability out of range.
     """
 
     def __init__(self, words: Sequence[str], rate: float, p_frame: float) -> None:
-        if not 0.0 <= rate < 1.0 or not 0.0 <= p_frame <= 1.0:
-            raise ValueError(f"expected shares from 0 to 1, got a rate of {rate} and {p_frame}")
         self.words, self.rate, self.p_frame = words, rate, p_frame
 
     def __call__(self, rng: random.Random, who: str, key: str, phrasing: str) -> str:
@@ -43,20 +33,16 @@ class Rewording:
         frames = load_frames()[who].get(key)
         if frames and rng.random() < self.p_frame:
             phrasing = _from_frames(rng, who, key, frames) or phrasing
-        return phrasing if key in EXACT else self._damaged(rng, phrasing)
+        return phrasing if key in load_bank()["exact"] else self._damaged(rng, phrasing)
 
     def _damaged(self, rng: random.Random, phrasing: str) -> str:
-        kept = []
+        kept: list[str] = []
         for word in phrasing.split(" "):
             draw = rng.random() if "{" not in word else 1.0
-            if draw < 0.5 * self.rate:
-                continue
-            if draw < 0.75 * self.rate:
-                kept.append(rng.choice(self.words))
-            elif draw < self.rate:
-                kept += [word, rng.choice(self.words)]
-            else:
+            if draw >= 0.75 * self.rate:
                 kept.append(word)
+            if 0.5 * self.rate <= draw < self.rate:
+                kept.append(rng.choice(self.words))
         return " ".join(kept) or phrasing
 
 

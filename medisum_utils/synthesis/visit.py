@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from medisum_utils.synthesis.background import prescription_slots
 from medisum_utils.synthesis.dialogue import Script, prescription_keys
@@ -58,10 +59,16 @@ def assessment(script: Script) -> None:
 
 def plan(script: Script) -> None:
     """The plan, in an order that varies between visits."""
-    topics = [_prescribing, _orders, _referrals, _advice]
+    case = script.case
+    topics = [
+        partial(_prescribing, script),
+        partial(_one_or_two, script, "order", case.orders, p_two=0.5, p_nod=0.3),
+        partial(_each, script, "referral", case.referrals, p_nod=0.4),
+        partial(_each, script, "advice", case.advice, p_nod=0.3),
+    ]
     script.rng.shuffle(topics)
     for topic in topics:
-        topic(script)
+        topic()
     _return_visit(script)
 
 
@@ -75,18 +82,6 @@ def _prescribing(script: Script) -> None:
     _each(script, "stop", case.stop, p_nod=0.4)
     for name in case.keep:
         script.doctor("keep", [("continue", name)], x=name)
-
-
-def _orders(script: Script) -> None:
-    _one_or_two(script, "order", script.case.orders, p_two=0.5, p_nod=0.3)
-
-
-def _referrals(script: Script) -> None:
-    _each(script, "referral", script.case.referrals, p_nod=0.4)
-
-
-def _advice(script: Script) -> None:
-    _each(script, "advice", script.case.advice, p_nod=0.3)
 
 
 def _each(script: Script, kind: str, items: Sequence[str], *, p_nod: float) -> None:

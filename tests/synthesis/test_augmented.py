@@ -95,7 +95,7 @@ def test_names_are_random_from_texts_or_real_with_one_word_changed() -> None:
         phrase for phrase in phrases if set(phrase.split()) <= {"zzz", "yyy", "xxx", "www", "vvv"}
     ]
     assert 0.2 < len(from_texts) / len(phrases) < 0.4
-    real_names = {tuple(name.split()) for name in inventor.known}
+    real_names = {tuple(name.split()) for name in inventor.casebook_names}
     longer = [tuple(p.split()) for p in phrases if len(p.split()) > 2]
     one_off = [
         words
