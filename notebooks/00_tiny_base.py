@@ -366,8 +366,9 @@ pd.Series(
 # %%
 if show_text:
     shown = {"reference note": references[0], "base without adapter": written[0].text}
-    left = "<div style='text-align:left;white-space:pre-wrap'>{}</div>"
-    page.show(pd.DataFrame({name: [left.format(html.escape(t))] for name, t in shown.items()}))
+    cell = "<div style='text-align:left'>{}</div>"
+    table = pd.DataFrame({name: [html.escape(text)] for name, text in shown.items()}, ["note 1"])
+    page.show(table.map(lambda text: cell.format(text.replace("\n", "<br>"))))
 else:
     page.say("*Texts are not shown: `show_text` is false.*")
 
