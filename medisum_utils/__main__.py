@@ -48,7 +48,7 @@ def run(
     from medisum_utils.runs import interrupts
 
     try:
-        with interrupts.raised():
+        with interrupts.as_exceptions():
             _run(profile, data, first, only or (), settings or ())
     except interrupts.Interrupted as stop:
         _end(f"stopped by {stop.name} before anything was run", stop.exit_code)

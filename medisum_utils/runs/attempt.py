@@ -60,7 +60,7 @@ class Attempt:
             assert_completed(executed)
             if not self._has_finished():
                 raise RunFailed("every cell completed, but the step wrote no entry into run.json")
-            with interrupts.held():
+            with interrupts.postponed():
                 self._publish(failed, started)
         except Exception as error:  # whatever it was, the copy that shows it is kept and named
             raise self._failure(error, failed) from error

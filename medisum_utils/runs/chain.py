@@ -1,8 +1,8 @@
 """The chain of evidence: each step reads what the step before it wrote, or it does not run.
 
 A manifest holds, for each completed step, the SHA-256 of every file that it read and wrote. Before
-a step starts, the whole chain before it is checked: files that were edited, data that were made
-anew, a base that was replaced under its old name.
+a step starts, the chain up to it is checked: for files that were edited, data that were made anew,
+a base that was replaced under its old name.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Entries = Mapping[str, Mapping[str, Any]]  # steps by name, each with "inputs" a
 
 
 class BrokenChain(ValueError):
-    """A step would read something else than the step before it wrote; `again_from` repairs that."""
+    """A step would read other files than earlier steps wrote; running `again_from` repairs that."""
 
     def __init__(self, why: str, again_from: str, profile: str) -> None:
         super().__init__(

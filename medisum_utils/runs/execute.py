@@ -65,7 +65,7 @@ def execute_run(run: Run, *, say: Say = print) -> Path:
     """Executes the notebooks into `reports/<profile>/` and returns that folder.
 
     Raises: RunFailed for a notebook that did not complete, RunStopped where a signal came within
-        `interrupts.raised`; ProfileBusy where another process is running the profile.
+        `interrupts.as_exceptions`; ProfileBusy where another process is running the profile.
     """
     started = time.perf_counter()
     for note in run.notes:
@@ -112,7 +112,7 @@ def _write_index(say: Say) -> Exception | None:
     from medisum_utils.runs.overview import write_index
 
     try:
-        with interrupts.held():
+        with interrupts.postponed():
             write_index()
     except (ValueError, KeyError, TypeError, OSError) as error:
         say(f"  the index of reports was not written: {type(error).__name__}: {error}")

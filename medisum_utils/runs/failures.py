@@ -67,9 +67,9 @@ def _raised_here(traceback: str) -> bool:
     if not frames:
         return False
     file, _, _, cell_line = frames[-1].groups()
-    ours = bool(cell_line) or short_path(file).startswith("medisum_utils/")
+    is_ours = bool(cell_line) or short_path(file).startswith("medisum_utils/")
     current = CURRENT_LINE.findall(traceback[frames[-1].end() :])
-    return ours and bool(current) and current[-1].lstrip().startswith(("raise ", "assert "))
+    return is_ours and bool(current) and current[-1].lstrip().startswith(("raise ", "assert "))
 
 
 def _frames(traceback: str) -> list[str]:

@@ -29,12 +29,12 @@ class Interrupted(KeyboardInterrupt):
 
 
 class _State:
-    came: int | None = None  # the signal that came
+    signum: int | None = None  # of the signal that came
     n_holders = 0  # it waits while there are any
 
 
 def _handle(signum: int, frame: FrameType | None) -> None:
-    _State.came = signum
+    _State.signum = signum
     for each in SIGNALS:  # a second request means: do not wait for a tidy end
         if signal.getsignal(each) == _handle:
             signal.signal(each, signal.SIG_DFL)
@@ -43,13 +43,13 @@ def _handle(signum: int, frame: FrameType | None) -> None:
 
 
 @contextmanager
-def raised() -> Iterator[None]:
+def as_exceptions() -> Iterator[None]:
     """Raises `Interrupted` in the main thread at the first SIGINT or SIGTERM; a second one kills.
 
     A signal that the parent process chose to ignore, as `nohup` and `&` do, stays ignored.
     """
     earlier_handlers = {each: signal.getsignal(each) for each in SIGNALS}
-    _State.came = None
+    _State.signum = None
     for each, handler in earlier_handlers.items():
         if handler != signal.SIG_IGN:
             signal.signal(each, _handle)
@@ -61,7 +61,7 @@ def raised() -> Iterator[None]:
 
 
 @contextmanager
-def held() -> Iterator[None]:
+def postponed() -> Iterator[None]:
     """Lets a signal wait until the block is done, so that files are replaced together.
 
     Raises: Interrupted at the end of the block for a signal that came within it.
@@ -71,10 +71,10 @@ def held() -> Iterator[None]:
         yield
     finally:
         _State.n_holders -= 1
-    if _State.came is not None and not _State.n_holders:
-        raise Interrupted(_State.came)
+    if _State.signum is not None and not _State.n_holders:
+        raise Interrupted(_State.signum)
 
 
-def came() -> bool:
+def has_come() -> bool:
     """Whether a signal has asked the run to stop."""
-    return _State.came is not None
+    return _State.signum is not None

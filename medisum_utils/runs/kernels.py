@@ -60,7 +60,7 @@ def run_notebook(
 
     for name in ("asyncio", "papermill", "tornado.application", "traitlets"):
         # what they log about a kernel that ends because the user wants it to is noise
-        logging.getLogger(name).addFilter(lambda record: not interrupts.came())
+        logging.getLogger(name).addFilter(lambda record: not interrupts.has_come())
     notebook.metadata.setdefault("kernelspec", {"name": "python3", "language": "python"})
     notebook.metadata["kernelspec"].setdefault("display_name", "Python 3")
     source = output.with_suffix(".source.ipynb")  # papermill reads files
@@ -98,7 +98,7 @@ def _manager_of(kernel: Kernel) -> type:
 
         async def shutdown_kernel(self, now: bool = False, restart: bool = False) -> None:
             kernel.shut_down = kernel.died_with is None
-            await super().shutdown_kernel(now=now or interrupts.came(), restart=restart)
+            await super().shutdown_kernel(now=now or interrupts.has_come(), restart=restart)
 
     return Manager
 

@@ -205,10 +205,10 @@ def check_gpu(needed_gib: float) -> None:
     """Raises RuntimeError, with what was found, unless a CUDA device has `needed_gib`."""
     import torch
 
-    found = "none; the profiles tiny and smoke need no GPU"
+    device = "none; the profiles tiny and smoke need no GPU"
     if torch.cuda.is_available():
         total = torch.cuda.get_device_properties(0).total_memory / GIB
         if total >= needed_gib:
             return
-        found = f"{torch.cuda.get_device_name(0)} with {total:.1f} GiB"
-    raise RuntimeError(f"expected a CUDA GPU with {needed_gib:.0f} GiB of memory, found {found}")
+        device = f"{torch.cuda.get_device_name(0)} with {total:.1f} GiB"
+    raise RuntimeError(f"expected a CUDA GPU with {needed_gib:.0f} GiB of memory, found {device}")

@@ -59,27 +59,29 @@ def settle_pairs(take: Side | None = None) -> list[Outcome]:
 def settle_pair(stem: Path, take: Side | None = None) -> Outcome | None:
     """Brings one pair into agreement; `stem` is its path without an ending."""
     paths = {side: stem.with_name(f"{stem.name}.{side}") for side in Side}
-    there = [side for side in Side if paths[side].exists()]
-    inputs = {side: _inputs(paths[side].read_text("utf-8"), paths[side]) for side in there}
-    if len(there) == 1:
-        edited, why = there[0], "the other was missing"
-    elif inputs[Side.PY] == inputs[Side.IPYNB]:
+    existing = [side for side in Side if paths[side].exists()]
+    hashes = {
+        side: _hash_of_inputs(paths[side].read_text("utf-8"), paths[side]) for side in existing
+    }
+    if len(existing) == 1:
+        edited, why = existing[0], "the other was missing"
+    elif hashes[Side.PY] == hashes[Side.IPYNB]:
         removed = _strip_outputs(paths[Side.IPYNB])
-        _remember(stem, inputs[Side.PY])
+        _remember(stem, hashes[Side.PY])
         return Outcome(f"{stem.name}.ipynb: outputs removed", True) if removed else None
     elif take:
         edited, why = take, "as asked for"
     else:
-        edited, why = _edited(stem, paths, inputs), "which alone was edited"
+        edited, why = _edited(stem, paths, hashes), "which alone was edited"
         if not edited:
             return Outcome(_refusal(stem.name, paths), False)
     _write(paths, edited)
-    _remember(stem, inputs[edited])
+    _remember(stem, hashes[edited])
     return Outcome(f"{stem.name}.{edited.other} written from .{edited}, {why}", True)
 
 
-def _inputs(text: str, path: Path) -> str:
-    """What a reader edits, in the percent format: cells and tags, no outputs, no header."""
+def _hash_of_inputs(text: str, path: Path) -> str:
+    """The hash of what a reader edits: cells and tags, no outputs, no header."""
     import jupytext
     import nbformat
 
@@ -90,29 +92,25 @@ def _inputs(text: str, path: Path) -> str:
             f"{path.name}: expected a notebook, got {type(error).__name__} on reading it"
         ) from None
     notebook.metadata = {}
-    return HEADER.sub("", jupytext.writes(notebook, fmt="py:percent"))
+    inputs = HEADER.sub("", jupytext.writes(notebook, fmt="py:percent"))
+    return hashlib.sha256(inputs.encode()).hexdigest()
 
 
-def _edited(stem: Path, paths: dict[Side, Path], inputs: dict[Side, str]) -> Side | None:
+def _edited(stem: Path, paths: dict[Side, Path], hashes: dict[Side, str]) -> Side | None:
     """The one side that was edited since both agreed; None where both were, or none is known.
 
     What is staged comes before what is committed: after a first try to commit, both sides may be
     staged in agreement, and then a formatter changes one.
     """
-    hashes = {side: _hash(text) for side, text in inputs.items()}
     bases = [_memory(stem.parent).get(stem.name)]
     for revision in ("", "HEAD"):
         texts = {path: _in_git(path, revision) for path in paths.values()}
         if None not in texts.values():
-            agreed = {_hash(_inputs(text, path)) for path, text in texts.items()}
+            agreed = {_hash_of_inputs(text, path) for path, text in texts.items()}
             bases += agreed if len(agreed) == 1 else []
     changed = [[side for side in Side if hashes[side] != base] for base in bases]
     alone = {sides[0] for sides in changed if len(sides) == 1}
     return alone.pop() if len(alone) == 1 else None  # two answers: one side was put back by hand
-
-
-def _hash(inputs: str) -> str:
-    return hashlib.sha256(inputs.encode()).hexdigest()
 
 
 def _memory(folder: Path) -> dict[str, str]:
@@ -120,10 +118,10 @@ def _memory(folder: Path) -> dict[str, str]:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
-def _remember(stem: Path, inputs: str) -> None:
+def _remember(stem: Path, inputs_hash: str) -> None:
     agreed = _memory(stem.parent)
-    if agreed.get(stem.name) != _hash(inputs):
-        write_json(stem.parent / MEMORY, {**agreed, stem.name: _hash(inputs)})
+    if agreed.get(stem.name) != inputs_hash:
+        write_json(stem.parent / MEMORY, {**agreed, stem.name: inputs_hash})
 
 
 def _in_git(path: Path, revision: str) -> str | None:

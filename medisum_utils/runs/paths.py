@@ -10,8 +10,8 @@ PathLike = str | os.PathLike
 
 def project_root() -> Path:
     """The folder that holds notebooks, data, models and reports; `MEDISUM_HOME` names another."""
-    home = os.environ.get("MEDISUM_HOME")
-    return Path(home).resolve() if home else Path(__file__).resolve().parents[2]
+    root = os.environ.get("MEDISUM_HOME")
+    return Path(root).resolve() if root else Path(__file__).resolve().parents[2]
 
 
 def resolve(path: PathLike) -> Path:
@@ -36,12 +36,11 @@ def report_dir(profile: str) -> Path:
 
 def shown_path(path: PathLike) -> str:
     """A path as a report may show it: under the root relative, elsewhere without its folders."""
-    path = Path(path)
+    path, corpora = Path(path), os.environ.get("MEDISUM_CORPORA")
     if not path.is_absolute():
         return path.as_posix()
     if path.is_relative_to(project_root()):
         return path.relative_to(project_root()).as_posix()
-    corpora = os.environ.get("MEDISUM_CORPORA")
-    if corpora and path.is_relative_to(Path(corpora).resolve()):
-        return f"corpora/{path.relative_to(Path(corpora).resolve()).as_posix()}"
+    if corpora and path.is_relative_to(folder := Path(corpora).resolve()):
+        return f"corpora/{path.relative_to(folder).as_posix()}"
     return path.name

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,9 +87,9 @@ def find_profile(name: str) -> tuple[str, Path]:
 
     Raises: ValueError for a name that cannot be one, FileNotFoundError for a missing file.
     """
-    path = Path(name) if name.endswith((".yaml", ".yml")) else None
-    stem = checked_name(path.stem if path else name)
-    path = path or _profile_file(name)
+    is_path = name.endswith((".yaml", ".yml"))
+    stem = checked_name(Path(name).stem if is_path else name)
+    path = Path(name) if is_path else _profile_file(name)
     if not path.is_file() and (own := processed_dir(stem) / OWN_PROFILE).is_file():
         path = own
     if not path.is_file():
@@ -224,7 +224,7 @@ def all_parameters(notebook: str, profile: str, values: Mapping[str, Any]) -> di
 
 
 def changed_since(
-    profile: str, chosen: Mapping[str, Mapping[str, Any]], steps: Iterable[str]
+    profile: str, chosen: Mapping[str, Mapping[str, Any]], steps: Sequence[str]
 ) -> list[str]:
     """Settings in which steps that will not run again differ from the profile.
 
@@ -232,10 +232,9 @@ def changed_since(
 
     Raises: ValueError if `show_text` changed, which 01_data decides for all reports.
     """
-    first, existing = min(steps), notebook_names()
     clauses = []
     for step, entry in read_manifest(profile)["steps"].items():
-        if step >= first or step not in existing:
+        if step >= min(steps) or step not in notebook_names():
             continue
         now = all_parameters(step, profile, chosen.get(step, {}))
         for name, value in entry.get("parameters", {}).items():

@@ -39,7 +39,7 @@ class Progress:
     started: float = 0.0
     _pace: Pace | None = None
     _last_standing: Standing | None = None  # by this cell or an earlier one
-    _said: float = 0.0  # when a line of this cell was last printed, in seconds of the clock
+    _last_printed: float = 0.0  # when a line of this cell was last printed, in seconds of the clock
     _is_line_open: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -49,7 +49,7 @@ class Progress:
             return
         with self._lock:
             self.n_done += 1
-            self.started = self._said = self.clock()
+            self.started = self._last_printed = self.clock()
             self._pace = None
             injected = TAG_INJECTED in cell.metadata.get("tags", [])
             self.heading = "profile" if injected else self.headings.get(cell.id, "")
@@ -82,12 +82,12 @@ class Progress:
             self._pace.add(standing, now)
             if self.in_terminal:
                 self.say(f"{ERASE_LINE}{self._fitted(self._pace.words())}", end="")
-            elif now - self._said >= SPARSE_S:
+            elif now - self._last_printed >= SPARSE_S:
                 if self._is_line_open:
                     self.say("")
                 self.say(f"{INDENT}{self._pace.words()}")
                 self._is_line_open = False
-                self._said = now
+                self._last_printed = now
 
     def _line(self) -> str:
         return f"  {self.n_done:>3}/{self.n_cells}  {self.heading:<58}"

@@ -99,13 +99,13 @@ def test_a_signal_is_raised_and_waits_while_files_are_replaced() -> None:
     done = []
 
     def replace() -> None:
-        with interrupts.raised(), interrupts.held():
+        with interrupts.as_exceptions(), interrupts.postponed():
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(0.01)
             done.append("both files")
 
     def work() -> None:
-        with interrupts.raised():
+        with interrupts.as_exceptions():
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(10)
             done.append("never")
@@ -123,12 +123,12 @@ def test_a_signal_is_raised_and_waits_while_files_are_replaced() -> None:
 def test_a_signal_that_is_to_be_ignored_stays_so() -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as under nohup
     try:
-        with interrupts.raised():
+        with interrupts.as_exceptions():
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(0.01)
     finally:
         signal.signal(signal.SIGINT, before)
-    assert not interrupts.came()
+    assert not interrupts.has_come()
 
 
 def attempt_at(step: str, steps: tuple[str, ...], **asked) -> Attempt:
