@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import warnings
+from functools import partial
 
 # What stays is every other message, above all the warning "autograd kernel was not registered",
 # which means wrong gradients.
@@ -21,23 +22,19 @@ WARNED = (
 )
 
 
-class _Without(logging.Filter):
-    """Keeps back the records of a logger that hold some words."""
+def _lacks(words: str, record: logging.LogRecord) -> bool:
+    return words not in record.getMessage()
 
-    def __init__(self, words: str) -> None:
-        super().__init__()
-        self.words = words
 
-    def filter(self, record: logging.LogRecord) -> bool:
-        return self.words not in record.getMessage()
+FILTERS = {name: partial(_lacks, words) for name, words in LOGGED.items()}
 
 
 def silence_clutter() -> None:
     """Call it before bitsandbytes and datasets are imported and before a model is loaded."""
-    for name, words in LOGGED.items():
-        logger = logging.getLogger(name)
-        if not any(isinstance(each, _Without) for each in logger.filters):
-            logger.addFilter(_Without(words))
+    for name, lacks_clutter in FILTERS.items():
+        logging.getLogger(name).addFilter(
+            lacks_clutter
+        )  # a filter that is there is not added again
     for message in WARNED:
         warnings.filterwarnings("ignore", message=message)
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")

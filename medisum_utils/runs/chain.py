@@ -7,10 +7,12 @@ a base that was replaced under its old name.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 Entries = Mapping[str, Mapping[str, Any]]  # steps by name, each with "inputs" and "outputs"
+# By path the step that wrote it last or else read it first, "wrote" or "read", and the SHA-256.
+Record = dict[str, tuple[str, str, str]]
 
 
 class BrokenChain(ValueError):
@@ -40,47 +42,38 @@ def check_chain(
 
     Raises: BrokenChain that says what differs and which step to run again.
     """
-    earlier = {name: entries[name] for name in sorted(entries) if name < step}
-    broken = next(breaks(earlier), None) or _break_of_inputs(inputs, earlier, own)
+    earlier = {name: entry for name, entry in entries.items() if name < step}
+    broken, on_record = _walk(earlier)
+    broken = broken or _break_of_inputs(inputs, on_record, own, min(earlier, default="01_data"))
     if broken:
         raise BrokenChain(f"{step} cannot run: {broken.why}", broken.again_from, profile)
 
 
-def breaks(entries: Entries) -> Iterator[Break]:
-    """Where completed steps do not follow from each other, in the order of the steps."""
-    written: dict[str, tuple[str, str]] = {}  # path to the step that wrote it, and its hash
-    read: dict[str, tuple[str, str]] = {}  # likewise of what no step wrote, such as the base
-    for name in sorted(entries):
-        for path, digest in entries[name].get("inputs", {}).items():
-            maker, current = written.get(path) or read.setdefault(path, (name, digest))
-            if digest != current:
-                how = "written" if path in written else "read"
-                yield Break(f"{name} read another {path} than {maker} has {how} since", name)
-                break
-        written |= {
-            path: (name, digest) for path, digest in entries[name].get("outputs", {}).items()
-        }
-
-
 def _break_of_inputs(
-    inputs: Mapping[str, str], earlier: Entries, own: Collection[str]
+    inputs: Mapping[str, str], on_record: Record, own: Collection[str], first: str
 ) -> Break | None:
-    on_record: dict[str, tuple[str, str, str]] = {}  # who read it first, or wrote it last
-    for name, entry in earlier.items():
-        read, written = (
-            {path: (name, verb, digest) for path, digest in entry.get(key, {}).items()}
-            for verb, key in (("read", "inputs"), ("wrote", "outputs"))
-        )
-        on_record = read | on_record | written
     for path, digest in inputs.items():
         if path in on_record:
             name, verb, recorded = on_record[path]
             if digest != recorded:
                 return Break(f"{path} is not the one that {name} {verb}", name)
         elif path in own:
-            first = min(earlier, default="01_data")
             return Break(f"no completed step is on record as having written {path}", first)
     return None
+
+
+def _walk(entries: Entries) -> tuple[Break | None, Record]:
+    """Where completed steps stop to follow from each other, if they do, and what they did."""
+    on_record: Record = {}
+    for name in sorted(entries):
+        for path, digest in entries[name].get("inputs", {}).items():
+            maker, verb, current = on_record.setdefault(path, (name, "read", digest))
+            if digest != current:
+                has = "has written" if verb == "wrote" else "has read"
+                return Break(f"{name} read another {path} than {maker} {has} since", name), {}
+        outputs = entries[name].get("outputs", {})
+        on_record |= {path: (name, "wrote", digest) for path, digest in outputs.items()}
+    return None, on_record
 
 
 def check_written(profile: str, made_by: str, files: Mapping[str, str], entries: Entries) -> None:
@@ -97,5 +90,5 @@ def check_written(profile: str, made_by: str, files: Mapping[str, str], entries:
 
 def stale_steps(entries: Entries) -> list[str]:
     """The steps whose results belong to an older chain: the first that broke, and all after it."""
-    first = next(breaks(entries), None)
-    return [] if first is None else [name for name in sorted(entries) if name >= first.again_from]
+    broken, _ = _walk(entries)
+    return [name for name in sorted(entries) if broken and name >= broken.again_from]
