@@ -218,12 +218,12 @@ trainer = SFTTrainer(
 )
 trainer.remove_callback(PrinterCallback)  # the log file and the figure say the same, better
 n_trainable = training.cast_trainable_to_fp32(trainer.model)  # trl: bf16, and resumed runs diverge
-unmasked = training.drop_right_padding_mask(trainer.model)  # the same loss, sooner
+unmasked = training.drop_right_padding_mask(trainer.model)  # the same loss, faster
 training.compute_loss_on_labels_only(device)  # likewise
 
 # %% [markdown]
 # Does the trainer hold what 02 handed over? Rows that lose their labels on the way would be dropped
-# without a word. So every row, token and label is counted again inside the trainer; and in one
+# silently. So every row, token and label is counted again inside the trainer; and in one
 # batch, as it reaches the model, as many tokens bear a label as the note has, and the last of them
 # is the end of turn.
 

@@ -43,7 +43,7 @@ def generate_notes(
 
     Dialogues of similar length share a batch, padded on the left. `max_prompt_tokens` cuts longer
     ones in their middle; without it they raise. In float32 a note does not depend on its batch; in
-    bfloat16 rounding may turn a near tie. `on_batch` gets the number of notes done so far. The
+    bfloat16 rounding may decide a near tie. `on_batch` gets the number of notes done so far. The
     model is left in `eval` mode.
 
     Raises: ValueError for a prompt that leaves fewer than `max_new_tokens` positions, or for sizes

@@ -43,7 +43,7 @@ def pick_device(device: str = "auto") -> str:
 
 
 def use_bf16(arithmetic: str, device: str) -> bool:
-    """Whether matrix products run in bfloat16: "bf16", "fp32", or "auto", where it is the faster.
+    """Whether matrix products run in bfloat16: "bf16", "fp32", or "auto" for the faster of the two.
 
     A GPU has units for it, and so have CPUs with AVX512-BF16; others emulate it, many times slower.
 
@@ -106,7 +106,6 @@ def _file_digest(path: Path, size: int, mtime_ns: int, ctime_ns: int) -> str:
 def weights_gib(config: PreTrainedConfig, dtype: str) -> float:
     """The size of a model's weights with NF4 linear layers and the rest in `dtype`, in GiB.
 
-    It is the floor of what loading needs: activations, gradients and the adapter come on top.
     A weight in NF4 takes 4 bits, and with double quantisation 0.127 for its scale (QLoRA,
     arXiv:2305.14314, section 3).
     """
@@ -165,7 +164,7 @@ def load_base(
         device_map={"": torch.device(device)},
         **({"quantization_config": nf4} if quantize else {}),
     )
-    # A base may bring a repetition penalty or the like; what a run decodes with is its own record.
+    # A base may ship a repetition penalty or the like; a run decodes by its own record alone.
     model.generation_config = GenerationConfig()
     layers = [module for module in model.modules() if isinstance(module, Linear4bit)]
     if quantize and not layers:

@@ -52,14 +52,11 @@ def to_dataset(examples: Sequence[RenderedExample]) -> Dataset:
 def default_sft_config(output_dir: str | os.PathLike, device: str, **choices: Any) -> SFTConfig:
     """An SFTConfig without TRL's surprises; every choice can be overridden.
 
-    No cut at 1,024 tokens, no silent NaN, no reporting service, no dataset workers; gradients are
-    not checkpointed and arithmetic is not autocast unless asked for; on a CPU also no GPU.
-
     Raises: TypeError for a choice that SFTConfig does not know.
     """
     from trl import SFTConfig
 
-    ours: dict[str, Any] = {
+    defaults: dict[str, Any] = {
         "max_length": None,  # trl: 1024, and a row cut down to its prompt vanishes
         "logging_nan_inf_filter": False,  # transformers: True, which logs NaN as 0.0
         "report_to": "none",
@@ -70,7 +67,7 @@ def default_sft_config(output_dir: str | os.PathLike, device: str, **choices: An
         "use_cpu": device == "cpu",
         "dataloader_pin_memory": device != "cpu",
     }
-    return SFTConfig(output_dir=str(output_dir), **{**ours, **choices})
+    return SFTConfig(output_dir=str(output_dir), **{**defaults, **choices})
 
 
 def padding_for(bf16: bool, device: str) -> int | None:
@@ -102,9 +99,7 @@ def compute_loss_on_labels_only(device: str) -> None:
 def check_supervision(
     trainer: SFTTrainer, train: Sequence[RenderedExample], valid: Sequence[RenderedExample]
 ) -> dict[str, dict[str, int]]:
-    """Makes sure that the trainer holds every token and label; returns what it counted.
-
-    The result has, for "train" and "valid", `n_examples`, `n_tokens` and `n_label_tokens`.
+    """Checks that the trainer holds every token and label; returns their numbers by split.
 
     Raises: ValueError that says what vanished or was added.
     """
@@ -133,7 +128,7 @@ def check_supervision(
 def check_batch(
     batch: Mapping[str, torch.Tensor], examples: Sequence[RenderedExample], end_of_turn: int
 ) -> str:
-    """Makes sure that a batch's first row supervises its whole note; returns a sentence about it.
+    """Checks that a batch's first row supervises its whole note; returns a sentence about it.
 
     `batch` is as the trainer hands it to the model: `input_ids` and `labels`, (batch, tokens).
 
@@ -171,16 +166,18 @@ def count_weights(model: torch.nn.Module) -> int:
 
 
 def check_machine(weights_gib: float, device: str, path: str | os.PathLike) -> None:
-    """Makes sure, before an hour is spent, that the machine can hold the base and what trains it.
+    """Checks, before an hour is spent, that the machine can hold the base and what trains it.
 
-    The weights of the base are the least; activations, gradients, the adapter and the libraries
-    come on top. `path` is the folder of the adapter.
+    Activations, gradients, the adapter and the libraries come on top of the base's weights. `path`
+    is the folder of the adapter.
 
-    Raises: RuntimeError for the GPU, MemoryError, OSError for the disk: each names need and find.
+    Raises: RuntimeError (GPU), MemoryError or OSError (disk) with what is needed and what there is.
     """
     if device == "cuda":
         check_gpu(1.0 + 1.5 * weights_gib)
-    check_memory(2.0 + (0.0 if device == "cuda" else 4 * weights_gib))
+        check_memory(2.0)
+    else:
+        check_memory(2.0 + 4 * weights_gib)
     check_free_disk(path, 1.0)
 
 
@@ -197,11 +194,11 @@ def cast_trainable_to_fp32(model: torch.nn.Module) -> int:
 
 
 def drop_right_padding_mask(model: torch.nn.Module) -> RemovableHandle:
-    """Lets training batches, padded on the right, go without a mask: the same loss, sooner.
+    """Drops the mask of training batches padded on the right: the same loss, faster.
 
-    Under causal attention a token never looks to its right, so that no real token sees the
-    padding, and the padding bears no label. Without a mask, attention skips half of its work. A
-    mask with a gap on the left, as in generating, stays. The handle's `remove` undoes it.
+    Under causal attention no real token sees the padding to its right, and the padding bears no
+    label; without a mask, attention skips half of its work. A mask of padding on the left, as in
+    generation, stays. The handle's `remove` undoes it.
     """
 
     def forward_pre(_, args: tuple, inputs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
@@ -220,7 +217,7 @@ def _padded_right(mask: torch.Tensor) -> bool:
 
 
 class StopOnNonFinite(TrainerCallback):
-    """Ends the run at the first loss or gradient norm that is no number."""
+    """Ends the run at the first loss or gradient norm that is not finite."""
 
     def on_log(self, args, state, control, logs=None, **_) -> None:
         """Raises: FloatingPointError that names the step and the value."""

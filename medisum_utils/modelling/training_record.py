@@ -66,9 +66,8 @@ def settings_of(
 ) -> dict[str, Any]:
     """Every setting that the weights depend on, read from the very objects that train.
 
-    `parameters` are those of 03, `dtype` that of what is not quantised. `device` and
-    `checkpoint_activations` are left out: the one may change only as far as `dtype` stays, the
-    other changes no weight.
+    `parameters` are those of 03, `dtype` that of what is not quantised. `device` may change as long
+    as `dtype` stays, and `checkpoint_activations` changes no weight: both are left out.
     """
     return {
         "seed": config.seed,
@@ -128,7 +127,7 @@ def read_record(folder: str | os.PathLike) -> dict[str, Any]:
 
 
 def check_resume(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-    """Makes sure that a run may go on from checkpoints of which `old` is the record.
+    """Checks that a run with the record `new` may resume from checkpoints with the record `old`.
 
     Other versions of the libraries only give a warning.
 
@@ -143,7 +142,7 @@ def check_resume(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
     )
     if differing:
         raise ValueError(
-            "the checkpoints were trained otherwise, and going on would mix the two: "
+            "the checkpoints were trained with something else, and resuming would mix the two: "
             f"{differing}. Change it back (a base: put it back; data and prompt: run "
             f"01_data and 02_format as they were), or train anew with resume: false in {_NOTEBOOK}"
         )
@@ -162,10 +161,10 @@ def check_adapter(
     base_sha256: str,
     data: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Makes sure that the adapter in `folder` is the one of its record, and returns the record.
+    """Checks that the adapter in `folder` is the one of its record, and returns the record.
 
-    Beside its files and its `prompt.json`, it has to be of the base with `base_sha256` and, where
-    it is given, of all the `data` of `data_digests`.
+    Its files, its `prompt.json`, the base's digest and, where `data` are given, the `data_digests`
+    must be those of training.
 
     Raises: FileNotFoundError for a missing adapter, prompt or record; ValueError that names what
     differs and the step to run again.

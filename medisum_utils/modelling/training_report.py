@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from medisum_utils.modelling.schedule import Schedule
 
-NOT_LONGER = 0.005  # nats: a last loss so little above the best one is no overfitting
+OVERFIT_MARGIN = 0.005  # nats that the last loss may exceed the best one by
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +211,7 @@ def limits(
     after_best = outcome.final_loss - outcome.best_loss
     clipped = (train["grad_norm"] > max_grad_norm).mean() if len(train) else 0.0
     length = ": the run was not too long"
-    if after_best >= NOT_LONGER:
+    if after_best >= OVERFIT_MARGIN:
         length = ", so the run overfits late"
     return "\n".join(
         (

@@ -221,7 +221,7 @@ def test_resuming_with_other_data_prompt_or_base_is_refused(home, what):
         says = r"rendered/prompt\.json was [0-9a-f]{12}\.\.\. and is"
     else:
         small_model.make_base(home / "models" / "base", seed=1)
-        says = r"trained otherwise.*base was [0-9a-f]{12}\.\.\. and is"
+        says = r"trained with something else.*base was [0-9a-f]{12}\.\.\. and is"
     before = contents(home / "models")
     with pytest.raises(ValueError, match=says):
         run_notebook(resume=True)

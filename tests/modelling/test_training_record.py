@@ -122,7 +122,7 @@ def test_resuming_with_anything_else_is_refused_with_both_values(record, part, n
     for one, other in ((record, new), (new, record)):
         with pytest.raises(ValueError, match="resume: false"):
             training_record.check_resume(one, other)
-    with pytest.raises(ValueError, match=rf"trained otherwise.*: {says}.*Change it back"):
+    with pytest.raises(ValueError, match=rf"trained with something else.*: {says}.*Change it back"):
         training_record.check_resume(record, new)
 
 
