@@ -1,6 +1,6 @@
 """Where encounters come from: generator, corpora, own files; splits, leak check, what 01 shows.
 
 `sources` chooses, `corpora` and `own_data` read, `transcript` splits a dialogue into turns.
-`splits` finds copies and near-duplicates across splits (the leak check), `grouping` keeps the
-copies and the patients of own data together. `variety` finds the nearest training encounter.
+`leaks` finds copies and near-duplicates across splits, `grouping` keeps the copies and the patients
+of own data together. `variety` finds the nearest training encounter.
 """

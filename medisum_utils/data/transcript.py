@@ -7,22 +7,13 @@ import re
 from medisum_utils.encounter import Turn
 from medisum_utils.notes.text_files import unix_lines
 
-_OTHER_ROLES = (
-    *("guest", "nurse", "family", "relative", "parent", "mother", "father", "partner", "wife"),
-    *("husband", "son", "daughter", "caregiver", "carer", "interpreter"),
+# Each role with its labels, in lower case; MTS-Dialog's typos are mapped to what they mean.
+_ROLES = (
+    "doctor dr docotr physician clinician gp d; patient pt p; guest_family gest_family; "
+    "guest_clinician guest_clinican; patient_guest; guest; nurse; family; relative; parent; "
+    "mother; father; partner; wife; husband; son; daughter; caregiver; carer; interpreter"
 )
-
-# Label as written (lower case) to role. MTS-Dialog's typos are mapped to what they mean.
-ROLES = {
-    **dict.fromkeys(("doctor", "dr", "docotr", "physician", "clinician", "gp", "d"), "doctor"),
-    **dict.fromkeys(("patient", "pt", "p"), "patient"),
-    "guest_family": "guest_family",
-    "gest_family": "guest_family",
-    "guest_clinician": "guest_clinician",
-    "guest_clinican": "guest_clinician",
-    "patient_guest": "patient_guest",
-    **dict(zip(_OTHER_ROLES, _OTHER_ROLES, strict=True)),
-}
+ROLES = {label: labels.split()[0] for labels in _ROLES.split(";") for label in labels.split()}
 _LABEL = "(?:" + "|".join(sorted(ROLES, key=len, reverse=True)) + ")(?:[_ ]?[0-9])?"
 _NAMED_DOCTOR = r"(?:dr|doctor)\.? [^\W\d_][\w'-]{0,30}"  # "Dr. Singh:"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from medisum_utils.facts.quantities import MONTHS, UNIT_OF, ordinal
+from medisum_utils.facts.quantities import MONTHS, UNIT_OF, ordinal, word_at
 
 _DATE = re.compile(r"\b(\d{1,2})[/-](\d{1,2})[/-]((?:19|20)?\d{2})\b")
 _YEAR = re.compile(r"19[3-9]\d|20[0-3]\d")
@@ -39,22 +39,19 @@ def spoken(words: list[str]) -> list[str]:
         if month and (words[at] not in ("may", "march", "mar") or _dated(words, at)):
             at, day = _day(words, at, out)
             out.append(f"@d{month:02d}-{day:02d}" if day else f"@m{month:02d}")
-            continue
-        out.append(
-            f"@y{_full_year(words[at])}"
-            if words[at][0].isdigit() and _is_year(words, at)
-            else words[at]
-        )
-        at += 1
+        else:
+            is_year = words[at][0].isdigit() and _is_year(words, at)
+            out.append(f"@y{_full_year(words[at])}" if is_year else words[at])
+            at += 1
     return out
 
 
 def _is_year(words: list[str], at: int) -> bool:
     """Whether the number at `at` is a year: "1998" without a unit, "in 92"."""
-    if words[at + 1 : at + 2] and words[at + 1] in UNIT_OF:
+    if word_at(words, at + 1) in UNIT_OF:
         return False
     if re.fullmatch(r"[3-9]\d", words[at]):
-        return at > 0 and words[at - 1] == "in"
+        return word_at(words, at - 1) == "in"
     return bool(_YEAR.fullmatch(words[at]))
 
 
@@ -66,9 +63,8 @@ def _dated(words: list[str], at: int) -> bool:
 
 def _day(words: list[str], at: int, out: list[str]) -> tuple[int, int]:
     """Returns the index after the date whose month is at `at`, and its day, 0 for none."""
-    next_word = words[at + 1] if at + 1 < len(words) else ""
-    if ordinal(next_word):
-        return at + 2, ordinal(next_word)
+    if day := ordinal(word_at(words, at + 1)):
+        return at + 2, day
     while out and out[-1] == "of":
         out.pop()
     if out and ordinal(out[-1]):

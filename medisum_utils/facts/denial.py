@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from medisum_utils.facts.quantities import word_at
 from medisum_utils.facts.vocabulary import vocabulary
 
 SENTENCE_END = frozenset(".?!;\n")
@@ -22,20 +23,16 @@ def denied(words: list[str]) -> list[bool]:
         absent = absent and not _new_clause(words, at)
         width = lists.cue("negation", words, at)
         # "No I feel better" denies the question, not what follows.
-        answers_question = words[at] == "no" and _at(words, at + 1) in lists.cues["pronoun"]
+        answers_question = words[at] == "no" and word_at(words, at + 1) in lists.cues["pronoun"]
         absent = absent or bool(width and not answers_question)
         out.extend([absent] * max(width, 1))
         at += max(width, 1)
     return _denied_afterwards(words, out[: len(words)])
 
 
-def _at(words: list[str], index: int) -> str:
-    return words[index] if 0 <= index < len(words) else ""
-
-
 def _new_clause(words: list[str], at: int) -> bool:
     """Whether a subject or verb after a comma or "and" starts a clause: "no fever, he has ..."."""
-    joins = _at(words, at - 1) in (",", "and", "but", "or")
+    joins = word_at(words, at - 1) in (",", "and", "but", "or")
     return joins and words[at] in vocabulary().cues["clause_begin"]
 
 

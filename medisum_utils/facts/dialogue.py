@@ -41,13 +41,12 @@ def read_dialogue(dialogue: str) -> list[Statement]:
             statement = read_statement(sentence, words, turn)
             if words[-1] == "?":
                 statements += [open_question] if open_question else []
-                open_question = _asked(statement)
+                open_question = replace(statement, tokens=_answered_by(None, statement))
                 continue
             if open_question is not None:
-                statements.append(_answered(open_question, statement, _answer(words)))
+                statements.append(_joined(open_question, statement, _answer(words)))
                 open_question = None
-            if statement.tokens:
-                statements.append(statement)
+            statements.append(statement)
     statements += [open_question] if open_question else []
     return [statement for statement in statements if statement.tokens]
 
@@ -55,10 +54,9 @@ def read_dialogue(dialogue: str) -> list[Statement]:
 def _answer(words: list[str]) -> bool | None:
     """True if the reply denies, False if it affirms, None if it does neither."""
     cues = vocabulary().cues
-    head = [
-        word for word in words if word.isalpha() and word not in ("um", "uh", "oh", "well", "so")
-    ]
-    for word in head[:2]:
+    fillers = ("um", "uh", "oh", "well", "so")
+    first_words = [word for word in words if word.isalpha() and word not in fillers][:2]
+    for word in first_words:
         if word in cues["no"]:
             return True
         if word in cues["yes"]:
@@ -66,28 +64,24 @@ def _answer(words: list[str]) -> bool | None:
     return None
 
 
-def _asked(statement: Statement) -> Statement:
-    """A question: it neither affirms nor denies anything."""
-    return replace(
-        statement, tokens=tuple(replace(token, absent=None) for token in statement.tokens)
-    )
+def _answered_by(denied: bool | None, question: Statement) -> tuple[Token, ...]:
+    """A question's tokens with the polarity of its answer; None neither affirms nor denies."""
+    return tuple(replace(token, absent=denied) for token in question.tokens)
 
 
-def _answered(question: Statement, reply: Statement, denied: bool | None) -> Statement:
+def _joined(question: Statement, reply: Statement, denied: bool | None) -> Statement:
     """Question and reply as one statement, so that "How old are you?" binds "76"."""
-    question_tokens = [replace(token, absent=denied) for token in question.tokens]
-    shift, segments = (
-        len(question.words),
-        1 + max((token.segment for token in question_tokens), default=0),
-    )
-    reply_tokens: list[Token] = [
+    question_tokens = _answered_by(denied, question)
+    n_words = len(question.words)
+    n_segments = 1 + max((token.segment for token in question_tokens), default=0)
+    reply_tokens = (
         replace(
             token,
-            position=token.position + shift,
-            end=token.end + shift,
-            segment=token.segment + segments,
+            position=token.position + n_words,
+            end=token.end + n_words,
+            segment=token.segment + n_segments,
         )
         for token in reply.tokens
-    ]
+    )
     text, words = f"{question.text} {reply.text}", (*question.words, *reply.words)
     return Statement(text, words, (*question_tokens, *reply_tokens), turn=question.turn)

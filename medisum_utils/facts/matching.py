@@ -32,7 +32,6 @@ class Cover:
     asked: float = 0.0
     missing: tuple[str, ...] = ()
     conflicts: tuple[str, ...] = ()
-    statement: int = -1
 
     @property
     def says(self) -> bool:
@@ -72,25 +71,19 @@ class Index:
         fact, those that share its rarest keys are compared, earliest first.
         """
         fact = _Fact(atom)
-        candidates = [(*fact.bounds(self._places[n]), -n) for n in self._sharing(atom)]
-        best, rank = Cover(missing=tuple(token.key for token in atom.tokens)), (-1.0, 0.0, 0)
-        for most_covered, most_agreed, negative in sorted(candidates, reverse=True):
-            if most_covered < rank[0]:
-                break  # no other statement can cover more of it
-            if most_covered == rank[0] and most_agreed < rank[1]:
-                continue  # this one can cover as much, but not agree with more
-            cover = _cover(fact, self._places[-negative], -negative)
-            covered, agreed = cover.share + cover.against, cover.share - cover.asked
-            new = (round(covered, _DIGITS), round(agreed, _DIGITS), negative)
-            if new > rank:
-                best, rank = cover, new
-        return best
+        covers = [_cover(fact, self._places[number]) for number in sorted(self._sharing(fact))]
+        unmatched = Cover(missing=tuple(token.key for token in atom.tokens))
+        return max(covers, key=_rank, default=unmatched)
 
-    def _sharing(self, atom: Atom) -> set[int]:
-        """Numbers of the statements that share a key with a fact, up to the limits of `best`."""
+    def _sharing(self, fact: _Fact) -> set[int]:
+        """Numbers of the statements that share a key with a fact, up to the limits of `best`.
+
+        A number or side that is all they share does not count if the fact names something.
+        """
+        tokens = fact.free if fact.named else fact.tokens
         sharing: set[int] = set()
         n_tokens = 0
-        for numbers in sorted((self._by_key.get(t.key, ()) for t in atom.tokens), key=len):
+        for numbers in sorted((self._by_key.get(token.key, ()) for token in tokens), key=len):
             for number in numbers:
                 if number in sharing:
                     continue
@@ -140,20 +133,13 @@ class _Fact:
             if _is_bound(token)
         ]
 
-    def bounds(self, places: _Places) -> tuple[float, float]:
-        """Upper bounds of `share + against` and `share` for a statement, from its keys alone."""
-        free_weights = [token.weight for token in self.free if token.key in places.by_key]
-        if not free_weights and self.named:
-            return 0.0, 0.0
-        bound_found = [token.weight for token, _ in self.reach if token.key in places.by_key]
-        bound = (token.weight for token, _ in self.reach)
-        covered, agreed = (
-            sum(free_weights) + sum(bound_weights) for bound_weights in (bound, bound_found)
-        )
-        return round(covered / self.total, _DIGITS), round(agreed / self.total, _DIGITS)
+
+def _rank(cover: Cover) -> tuple[float, float]:
+    covered, agreed = cover.share + cover.against, cover.share - cover.asked
+    return round(covered, _DIGITS), round(agreed, _DIGITS)
 
 
-def _cover(fact: _Fact, places: _Places, number: int) -> Cover:
+def _cover(fact: _Fact, places: _Places) -> Cover:
     shared_tokens: list[Token] = []  # the statement's tokens with the same keys
     agreeing: list[Token] = []
     conflicting: list[Token] = []
@@ -184,7 +170,6 @@ def _cover(fact: _Fact, places: _Places, number: int) -> Cover:
         asked=asked / fact.total,
         missing=tuple(token.key for token in fact.tokens if token.key not in touched),
         conflicts=tuple(token.key for token in conflicting if token.weight == 1.0),
-        statement=number,
     )
 
 

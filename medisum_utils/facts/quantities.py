@@ -29,40 +29,17 @@ ORDINALS = {word: value for value, word in enumerate(_ORDINALS.split())} | {
 MONTHS = {word: place for place, word in enumerate(_MONTHS.split(), start=1)}
 MONTHS |= {word[:3]: place for word, place in MONTHS.items() if word != "may"} | {"sept": 9}
 
-UNITS = {
-    "mg": "mg milligram milligrams mgs",
-    "mcg": "mcg microgram micrograms ug",
-    "g": "g gram grams gm",
-    "ml": "ml milliliter milliliters cc ccs",
-    "unit": "unit units iu",
-    "%": "% percent",
-    "degree": "degree degrees",
-    "bpm": "bpm",
-    "mmhg": "mmhg",
-    "lb": "lb lbs pound pounds",
-    "oz": "oz ounce ounces",
-    "kg": "kg kilo kilos kilogram kilograms kgs",
-    "cm": "cm centimeter centimeters",
-    "mm": "mm millimeter millimeters",
-    "inch": "inch inches",
-    "ft": "ft",
-    "mile": "mile miles",
-    "block": "block blocks",
-    "year": "year years yr yrs",
-    "month": "month months",
-    "week": "week weeks wk wks",
-    "day": "day days",
-    "hour": "hour hours hr hrs",
-    "minute": "minute minutes min mins",
-    "time": "time times",
-    "pack": "pack packs pk",
-    "tablet": "tablet tablets tab tabs pill pills capsule capsules",
-    "puff": "puff puffs",
-    "drop": "drop drops",
-    "glass": "glass glasses",
-    "mg/dl": "mg/dl",
-}
-UNIT_OF = {word: unit for unit, words in UNITS.items() for word in words.split()}
+# Each unit's name, and the other words for it.
+_UNITS = (
+    "mg milligram milligrams mgs; mcg microgram micrograms ug; g gram grams gm; ml milliliter "
+    "milliliters cc ccs; unit units iu; % percent; degree degrees; bpm; mmhg; lb lbs pound "
+    "pounds; oz ounce ounces; kg kilo kilos kilogram kilograms kgs; cm centimeter centimeters; "
+    "mm millimeter millimeters; inch inches; ft; mile miles; block blocks; year years yr yrs; "
+    "month months; week weeks wk wks; day days; hour hours hr hrs; minute minutes min mins; "
+    "time times; pack packs pk; tablet tablets tab tabs pill pills capsule capsules; puff "
+    "puffs; drop drops; glass glasses; mg/dl"
+)
+UNIT_OF = {word: unit.split()[0] for unit in _UNITS.split(";") for word in unit.split()}
 TIME_UNITS = frozenset({"year", "month", "week", "day", "hour", "minute", "time"})
 NUMERAL = re.compile(r"[0-9]{1,9}")
 
@@ -77,6 +54,11 @@ def join_spelled(text: str) -> str:
     for pattern in (_DOSE_UNITS, _ROUTES):
         text = pattern.sub(lambda m: m.group().replace(" ", "").lower(), text)
     return _SPELLED.sub(lambda m: re.sub(r"[ .]", "", m.group()), text)
+
+
+def word_at(words: list[str], at: int) -> str:
+    """The word at an index, "" outside the list."""
+    return words[at] if 0 <= at < len(words) else ""
 
 
 def plain(value: float) -> str:

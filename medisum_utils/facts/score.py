@@ -92,30 +92,24 @@ def score_note(reference: str, prediction: str, dialogue: str = "") -> NoteFacts
             f"expected a reference with at least one word, got {len(reference)} characters"
         )
     written = read_note(prediction)
-    reference_index, prediction_index, dialogue_index = (
-        Index(expected),
-        Index(written),
-        Index(read_dialogue(dialogue)),
-    )
-    strict = [_in_prediction(atom, prediction_index) for atom in atoms(expected)]
-    lenient = _with_generic_denial(strict, list(atoms(expected)), prediction_index)
-    prediction_facts = [_judge(atom, reference_index, dialogue_index) for atom in atoms(written)]
-    recall = _mean(fact.share for fact in lenient)
-    precision, hallucination = _precision(sum(fact.share for fact in lenient), prediction_facts)
+    indices = Index(expected), Index(read_dialogue(dialogue))
+    prediction_index = Index(written)
+    reference_facts = atoms(expected)
+    strict = [_in_prediction(atom, prediction_index) for atom in reference_facts]
+    lenient = _with_generic_denial(strict, reference_facts, prediction_index)
+    prediction_facts = [_judge(atom, *indices) for atom in atoms(written)]
+    hits = sum(fact.share for fact in lenient)
+    recall = hits / len(lenient)
+    precision, hallucination = _precision(hits, prediction_facts)
     return NoteFacts(
         precision=precision,
         recall=recall,
         f1=2 * precision * recall / (precision + recall) if precision + recall else 0.0,
-        omission=1.0 - _mean(fact.share for fact in strict),
+        omission=1.0 - sum(fact.share for fact in strict) / len(strict),
         hallucination=hallucination,
         reference=tuple(lenient),
         prediction=tuple(prediction_facts),
     )
-
-
-def _mean(values: Iterable[float]) -> float:
-    values = list(values)
-    return sum(values) / len(values)
 
 
 def _precision(hits: float, prediction_facts: list[FactCheck]) -> tuple[float, float]:
@@ -172,36 +166,27 @@ def _with_generic_denial(
 def _judge(atom: Atom, reference: Index, dialogue: Index) -> FactCheck:
     """Whether the reference or the dialogue supports a fact of the prediction."""
     if atom.generic:
+        status = SUPPORTED if dialogue.denies else UNSUPPORTED
         is_supported = reference.denies or dialogue.denies
-        return FactCheck(
-            text=atom.text,
-            sentence=atom.statement.text,
-            status=SUPPORTED if dialogue.denies else UNSUPPORTED,
-            share=float(is_supported),
-            in_reference=reference.denies,
-            hallucinated=not is_supported,
-        )
+        check = _check(atom, status, float(is_supported))
+        return replace(check, in_reference=reference.denies, hallucinated=not is_supported)
     by_reference, by_dialogue = reference.best(atom), dialogue.best(atom)
     unmentioned = _unmentioned(atom, reference, dialogue)
     against = set(by_dialogue.conflicts) if by_dialogue.contradicts else set()
     in_reference = by_reference.says and not unmentioned and not against & set(by_reference.missing)
-    status = _status(by_dialogue, unmentioned)
+    if by_dialogue.contradicts:
+        status = CONTRADICTED
+    else:
+        status = SUPPORTED if by_dialogue.says and not unmentioned else UNSUPPORTED
     allowed = atom.denied and reference.only_generic and not by_dialogue.contradicts
     supported = status == SUPPORTED and not (
         by_reference.contradicts and _leaves_open(by_reference, by_dialogue)
     )
     hallucinated = not (in_reference or supported or allowed)
     best = by_reference if by_reference.share >= by_dialogue.share else by_dialogue
-    offending = (*unmentioned, *best.conflicts, *best.missing)
-    return FactCheck(
-        text=atom.text,
-        sentence=atom.statement.text,
-        status=status,
-        share=best.share,
-        offending=atom.words_of(offending) if hallucinated else (),
-        in_reference=in_reference,
-        hallucinated=hallucinated,
-    )
+    offending = (*unmentioned, *best.conflicts, *best.missing) if hallucinated else ()
+    check = _check(atom, status, best.share, offending)
+    return replace(check, in_reference=in_reference, hallucinated=hallucinated)
 
 
 def _unmentioned(atom: Atom, reference: Index, dialogue: Index) -> tuple[str, ...]:
@@ -222,12 +207,6 @@ def _leaves_open(reference_cover: Cover, dialogue_cover: Cover) -> bool:
     )
 
 
-def _status(cover: Cover, unmentioned: tuple[str, ...]) -> str:
-    if cover.contradicts:
-        return CONTRADICTED
-    return SUPPORTED if cover.says and not unmentioned else UNSUPPORTED
-
-
 def dialogue_omissions(dialogue: str, note: str) -> list[Omission]:
     """The medicines, allergies, denials and numbers with a unit that a note omits.
 
@@ -243,10 +222,8 @@ def dialogue_omissions(dialogue: str, note: str) -> list[Omission]:
         if kind and (lacks_number or not cover.says):
             keys = cover.conflicts + cover.missing or tuple(t.key for t in atom.tokens)
             text = " ".join(atom.words_of(t.key for t in atom.tokens))
-            statement = atom.statement
-            omissions.append(
-                Omission(kind, text, statement.text, statement.turn, atom.words_of(keys))
-            )
+            where = atom.statement.text, atom.statement.turn
+            omissions.append(Omission(kind, text, *where, atom.words_of(keys)))
     return omissions
 
 

@@ -3,12 +3,9 @@
 "zero point zero one", "one oh one point five", "one and a half", "half of a tablet"; for whole
 numbers see `whole_numbers`.
 
-Libraries were tested on the phrases of `tests/facts/test_quantities.py` (134 at the time). text2num
-3.1.0 reads 55 of them correctly, numerizer 0.2.4 and quantulum3 0.10.0 (values only) 52,
-number-parser 0.3.2 44; our earlier code read 70. None of them reads "one oh one point five",
-"nineteen ninety two" or "point five milligrams", and text2num turns "seven point five three times a
-day" into 7.53. It handles whole numbers in full, which take 50 lines here; that alone does not
-justify another compiled package.
+Of 134 such phrases, text2num 3.1.0 reads 55 correctly, numerizer 0.2.4 and quantulum3 0.10.0 52,
+and number-parser 0.3.2 44. None reads "one oh one point five" or "nineteen ninety two", and
+text2num turns "seven point five three times a day" into 7.53.
 """
 
 from __future__ import annotations
@@ -25,9 +22,10 @@ from medisum_utils.facts.quantities import (
     TIME_UNITS,
     UNIT_OF,
     plain,
+    word_at,
 )
 from medisum_utils.facts.vocabulary import vocabulary
-from medisum_utils.facts.whole_numbers import SCALES, is_ordinal, small, whole, word_at
+from medisum_utils.facts.whole_numbers import SCALES, is_ordinal, small, whole
 
 _MOST_GROUPS = 15  # of digits after a point
 _ZERO = frozenset({"oh", "zero", "nought", "naught"})

@@ -9,13 +9,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
+from itertools import groupby
+from operator import attrgetter
 
 import yaml
 
 from medisum_utils.facts import dates, quantities, spoken
 from medisum_utils.facts.denial import SENTENCE_END, denied
-from medisum_utils.facts.vocabulary import LEXICON, stem, vocabulary
+from medisum_utils.facts.vocabulary import LEXICON, longest, stem, vocabulary
 
 LIGHT_WEIGHT = 0.4  # of "chronic", "better": they qualify a fact but are rarely one
 # A longer sentence is split, so that reading and matching take bounded time: a text without
@@ -94,7 +96,7 @@ class Atom:
         return bool(self.tokens) and all(token.absent for token in self.tokens)
 
 
-@lru_cache(maxsize=1)
+@cache
 def _rewriting() -> dict[str, tuple[tuple[re.Pattern[str], str], ...]]:
     rules = yaml.safe_load((LEXICON / "prepare.yaml").read_text(encoding="utf-8"))
     return {
@@ -161,14 +163,14 @@ def _tokens(words: list[str], absent: list[bool], keep_empty: bool = False) -> l
     out: list[Token] = []
     at = segment = 0
     while at < len(words):
-        meaning, width = lists.longest(stems, at)
+        meaning, width = longest(lists.phrases, stems, at)
         word, unit = words[at], ""
         keys: tuple[str, ...] = meaning
         if not width:
             width = 1
             segment += word in lists.cues["boundary"]
             if word[0].isdigit():
-                unit = quantities.UNIT_OF.get(words[at + 1], "") if at + 1 < len(words) else ""
+                unit = quantities.UNIT_OF.get(quantities.word_at(words, at + 1), "")
                 keys, width = (_number_key(word),), 1 + bool(unit)
             elif word[0] == "@":
                 keys = (word,)
@@ -198,17 +200,12 @@ def read_note(text: str) -> list[Statement]:
     """
     note_sentences = list(sentences(text))
     statements = [read_statement(sentence, words) for sentence, words in note_sentences]
-    statements = [statement for statement in statements if statement.tokens or statement.generic]
-    if statements:
-        return statements
-    content_free = (
-        (p, w, tuple(_tokens(w, denied(w), keep_empty=True))) for p, w in note_sentences
-    )
-    return [
-        Statement(sentence, tuple(words), tokens)
-        for sentence, words, tokens in content_free
-        if tokens
-    ]
+    if not any(statement.tokens or statement.generic for statement in statements):
+        statements = [
+            Statement(sentence, tuple(words), tuple(_tokens(words, denied(words), keep_empty=True)))
+            for sentence, words in note_sentences
+        ]
+    return [statement for statement in statements if statement.tokens or statement.generic]
 
 
 def atoms(statements: Iterable[Statement]) -> list[Atom]:
@@ -218,30 +215,26 @@ def atoms(statements: Iterable[Statement]) -> list[Atom]:
     """
     facts: dict[tuple, Atom] = {}
     for statement in statements:
-        segments: list[list[Token]] = []
-        for token in statement.tokens:
-            if segments and (token.segment == segments[-1][-1].segment):
-                segments[-1].append(token)
-            else:
-                segments.append([token])
-        for segment in _joined(segments) or ([[]] if statement.generic else []):
-            unique = tuple({token.key: token for token in segment}.values())
+        for part in _parts(statement) or ([[]] if statement.generic else []):
+            unique = tuple({token.key: token for token in part}.values())
             identity = (statement.generic, *sorted({(t.key, bool(t.absent)) for t in unique}))
-            facts.setdefault(identity, Atom(_text_of(statement, segment), unique, statement))
+            facts.setdefault(identity, Atom(_text_of(statement, part), unique, statement))
     return list(facts.values())
 
 
-def _joined(segments: list[list[Token]]) -> list[list[Token]]:
-    joined: list[list[Token]] = []
-    names = False  # whether the last of `joined` names something
-    for segment in segments:
-        if joined and not (_names_something(segment) and names):
-            joined[-1] += segment
-            names = names or _names_something(segment)
+def _parts(statement: Statement) -> list[list[Token]]:
+    """The tokens of each segment, joined to those before where either names nothing."""
+    parts: list[list[Token]] = []
+    last_names = False
+    for _, tokens in groupby(statement.tokens, key=attrgetter("segment")):
+        segment = list(tokens)
+        if parts and not (last_names and _names_something(segment)):
+            parts[-1] += segment
         else:
-            joined.append(list(segment))
-            names = _names_something(segment)
-    return joined
+            parts.append(segment)
+            last_names = False
+        last_names = last_names or _names_something(segment)
+    return parts
 
 
 def _names_something(tokens: list[Token]) -> bool:

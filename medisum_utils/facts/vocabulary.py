@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -48,12 +49,24 @@ def _without_ending(word: str) -> str:
     return word
 
 
+# Phrases and what they mean, longest first, by their first word.
+Table = dict[str, list[tuple[tuple[str, ...], Any]]]
+
+
+def longest(table: Table, words: list[str], at: int) -> tuple[Any, int]:
+    """Meaning and width of the longest phrase that begins at `at`, ((), 0) for none."""
+    for phrase, meaning in table.get(words[at], ()):
+        if tuple(words[at : at + len(phrase)]) == phrase:
+            return meaning, len(phrase)
+    return (), 0
+
+
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
     """Maps phrases to meanings, and holds the cues; keys are stems or words, as in `statements`."""
 
-    phrases: dict[str, tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]]
-    cues: dict[str, dict[str, tuple[tuple[str, ...], ...]]]  # list, first word, cues longest first
+    phrases: Table  # to the keys of their meaning
+    cues: dict[str, Table]
     empty: frozenset[str]  # stems of the words that state nothing
     meanings: dict[str, str]  # stem of a meaning to the meaning: "diseases" is "disease"
     light: frozenset[str]
@@ -63,19 +76,9 @@ class Vocabulary:
     medicines: frozenset[str]
     clinical: frozenset[str]  # every meaning that `terms.csv` or `medicines.csv` names
 
-    def longest(self, stems: list[str], at: int) -> tuple[tuple[str, ...], int]:
-        """Meaning and width of the longest phrase that begins at `at`, ((), 0) for none."""
-        for phrase, meaning in self.phrases.get(stems[at], ()):
-            if tuple(stems[at : at + len(phrase)]) == phrase:
-                return meaning, len(phrase)
-        return (), 0
-
     def cue(self, name: str, words: list[str], at: int) -> int:
         """The number of words of the cue of list `name` that begins at `at`, 0 for none."""
-        for cue in self.cues[name].get(words[at], ()):
-            if tuple(words[at : at + len(cue)]) == cue:
-                return len(cue)
-        return 0
+        return longest(self.cues[name], words, at)[1]
 
 
 @lru_cache(maxsize=1)
@@ -88,54 +91,42 @@ def vocabulary() -> Vocabulary:
     words = yaml.safe_load((LEXICON / "words.yaml").read_text(encoding="utf-8"))
     light = frozenset(words["light"].split())
     light |= frozenset(map(stem, light))
-    medicines = _medicines()
-    phrases = _phrases(medicines)
-    meanings = {
-        key.lstrip("!") for entries in phrases.values() for _, meaning in entries for key in meaning
+    medicines = {
+        name: (row["generic"].replace(" ", "_"),)
+        for row in _rows("medicines.csv")
+        for name in (row["generic"], *filter(None, row["brands"].split("|")))
     }
+    terms = {
+        variant.lower(): tuple(row["meaning"].split())
+        for row in _rows("terms.csv")
+        for variant in row["variants"].split("|")
+    }
+    meaning_of: dict[tuple[str, ...], tuple[str, ...]] = {}
+    for phrase, meaning in (*medicines.items(), *terms.items()):
+        meaning_of[tuple(map(stem, phrase.split()))] = meaning
+    meanings = {key.lstrip("!") for meaning in meaning_of.values() for key in meaning}
     return Vocabulary(
-        phrases=phrases,
-        cues={name: _by_first_word(cues[name]) for name in cues},
+        phrases=_by_first_word(meaning_of),
+        cues={
+            name: _by_first_word({tuple(cue.split()): () for cue in cues[name]}) for name in cues
+        },
         empty=frozenset(map(stem, words["empty"].split())),
         meanings={stem(meaning): meaning for meaning in meanings},
         light=light,
         headers=frozenset(words["headers"].split()),
         stop=frozenset(words["stop"].split()),
         bare=frozenset(words["bare"].split()) | light,
-        medicines=frozenset(medicines.values()),
+        medicines=frozenset(key for (key,) in medicines.values()),
         clinical=frozenset(meanings) - light,
     )
 
 
-def _medicines() -> dict[str, str]:
-    """Maps brand and generic names to the generic name as a single key."""
-    names: dict[str, str] = {}
-    with (LEXICON / "medicines.csv").open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            key = row["generic"].replace(" ", "_")
-            for name in (row["generic"], *filter(None, row["brands"].split("|"))):
-                names[name] = key
-    return names
+def _rows(name: str) -> csv.DictReader:
+    return csv.DictReader((LEXICON / name).read_text(encoding="utf-8").splitlines())
 
 
-def _by_first_word(cues: list[str]) -> dict[str, tuple[tuple[str, ...], ...]]:
-    table: dict[str, list[tuple[str, ...]]] = {}
-    for cue in sorted((tuple(cue.split()) for cue in cues), key=len, reverse=True):
-        table.setdefault(cue[0], []).append(cue)
-    return {first: tuple(matching_cues) for first, matching_cues in table.items()}
-
-
-def _phrases(medicines: dict[str, str]) -> dict:
-    meaning_of: dict[tuple[str, ...], tuple[str, ...]] = {}
-    for name, key in medicines.items():
-        meaning_of[tuple(map(stem, name.split()))] = (key,)
-    with (LEXICON / "terms.csv").open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            for variant in row["variants"].split("|"):
-                meaning_of[tuple(map(stem, variant.lower().split()))] = tuple(
-                    row["meaning"].split()
-                )
-    table: dict[str, list] = {}
+def _by_first_word(meaning_of: dict[tuple[str, ...], Any]) -> Table:
+    table: Table = {}
     for phrase, meaning in sorted(meaning_of.items(), key=lambda item: -len(item[0])):
         table.setdefault(phrase[0], []).append((phrase, meaning))
-    return {first: tuple(entries) for first, entries in table.items()}
+    return table

@@ -6,23 +6,23 @@ rule applies, the numbers stay separate: "two three times" is a range, never 23.
 
 from __future__ import annotations
 
-from medisum_utils.facts.quantities import NUMERAL, ORDINALS, SMALL, TENS, TIME_UNITS, UNIT_OF
+from medisum_utils.facts.quantities import (
+    NUMERAL,
+    ORDINALS,
+    SMALL,
+    TENS,
+    TIME_UNITS,
+    UNIT_OF,
+    word_at,
+)
 
 SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9}
 _MOST_DIGITS = 15  # spoken one by one; no number in a visit has more
 
 
-def word_at(words: list[str], at: int) -> str:
-    """The word at an index, "" outside the list."""
-    return words[at] if 0 <= at < len(words) else ""
-
-
 def is_ordinal(words: list[str], at: int) -> bool:
     """Whether an ordinal such as "twenty first" begins here; it is a day."""
     return words[at] in TENS and 0 < ORDINALS.get(word_at(words, at + 1), 0) < 10
-
-
-# Whole numbers in full
 
 
 def small(words: list[str], at: int) -> tuple[int, int]:
@@ -65,19 +65,19 @@ def _chunk(words: list[str], at: int) -> tuple[int, int]:
 
 def _cardinal(words: list[str], at: int) -> tuple[int, int]:
     """A whole number in full, "two hundred and fifty thousand", and its width in words."""
-    total, place, end, least = 0, at, at, 10**12
+    total, place, end, last_scale = 0, at, at, 10**12
     while True:
         value, width = _chunk(words, place)
         scale = SCALES.get(word_at(words, place + width), 1)
         counts = width or scale > 1
         comma = word_at(words, place - 1) == "," and end > at
-        if not counts or value * scale >= least or (comma and value < 100 and scale == 1):
+        if not counts or value * scale >= last_scale or (comma and value < 100 and scale == 1):
             return total, end - at
         total += value * scale
         end = place + width + (scale > 1)
         if scale == 1:
             return total, end - at
-        least, place = scale, end
+        last_scale, place = scale, end
         next_width = small(words, place + 1)[1]
         # "five thousand and forty", and "one thousand, two hundred" as it is written out
         is_last = word_at(words, place + 1 + next_width) not in ("hundred", *SCALES)
@@ -85,9 +85,6 @@ def _cardinal(words: list[str], at: int) -> tuple[int, int]:
             word_at(words, place) == "and" and next_width and is_last
         ):
             place += 1
-
-
-# Shortened numbers
 
 
 def _short(words: list[str], at: int) -> tuple[int, int]:

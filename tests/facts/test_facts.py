@@ -212,7 +212,7 @@ def test_of_two_statements_on_the_whole_fact_the_one_that_agrees_is_chosen() -> 
     # Agreeing 0.4 + 0.4 + 0.4 and contradicted 1.0 add up to more than the whole, by rounding.
     denies, agrees = statement(pain_absent=True), statement(pain_absent=False)
     cover = Index([denies, agrees]).best(Atom("", agrees.tokens, agrees))
-    assert (cover.statement, cover.conflicts) == (1, ())
+    assert (cover.share, cover.conflicts) == (1.0, ())
 
 
 def test_measures_stay_between_zero_and_one() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from medisum_utils.facts.dialogue import read_dialogue, turns
 from medisum_utils.facts.statements import Statement, atoms, read_note, tokenize
-from medisum_utils.facts.vocabulary import LEXICON, stem, vocabulary
+from medisum_utils.facts.vocabulary import LEXICON, longest, stem, vocabulary
 
 
 def keys(text: str) -> set[str]:
@@ -170,7 +170,7 @@ def test_every_term_of_the_lexicon_is_found_under_its_meaning() -> None:
     for first, entries in lists.phrases.items():
         for phrase, meaning in entries:
             assert phrase[0] == first
-            assert lists.longest(list(phrase), 0) == (meaning, len(phrase))
+            assert longest(lists.phrases, list(phrase), 0) == (meaning, len(phrase))
 
 
 def test_no_variant_has_two_meanings() -> None:
