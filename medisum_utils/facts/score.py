@@ -3,7 +3,7 @@
 A fact is a part of a statement (`statements.atoms`). Recall is the mean share of the reference's
 facts that the prediction states. Precision compares these with the hallucinated facts, which
 neither reference nor dialogue supports. Supported facts that are not in the reference lower
-precision by the weight `BESIDE`. Length alone gains nothing: padding helps only if it happens to
+precision by `EXTRA_FACT_WEIGHT`. Length alone gains nothing: padding helps only if it happens to
 state a fact of the reference. The constants were set by hand on the development half of the study;
 see `evaluation.agreement`.
 """
@@ -18,7 +18,8 @@ from medisum_utils.facts.matching import SUPPORT, Cover, Index
 from medisum_utils.facts.statements import Atom, Statement, atoms, read_note
 from medisum_utils.facts.vocabulary import vocabulary
 
-BESIDE = 0.25  # four true facts that are not in the reference weigh as much as a hallucinated one
+# Four true facts that are not in the reference weigh as much as a hallucinated one.
+EXTRA_FACT_WEIGHT = 0.25
 
 MATCHED, UNMATCHED = "matched", "unmatched"
 SUPPORTED, CONTRADICTED, UNSUPPORTED = "supported", "contradicted", "unsupported"
@@ -124,7 +125,7 @@ def _precision(hits: float, prediction_facts: list[FactCheck]) -> tuple[float, f
     if not hits and not n_hallucinated:
         return 1.0, 0.0
     stated = hits + n_hallucinated
-    return hits / (stated + BESIDE * n_beside), n_hallucinated / stated
+    return hits / (stated + EXTRA_FACT_WEIGHT * n_beside), n_hallucinated / stated
 
 
 def _in_prediction(atom: Atom, prediction: Index) -> FactCheck:

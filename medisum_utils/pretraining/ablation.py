@@ -19,25 +19,27 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import AutoTokenizer, LlamaForCausalLM
 
 from medisum_utils.encounter import Encounter
+from medisum_utils.modelling.generation import generate_notes
 from medisum_utils.modelling.prompt import RenderedExample, Renderer
 from medisum_utils.pretraining.ablation_record import SPLIT, group_of, write_groups
+from medisum_utils.pretraining.nf4 import quantised_weights, round_nf4
+from medisum_utils.runs.machine import device_name
 from medisum_utils.scoring.rouge import ROUGE_NAMES, rouge_scores
 from medisum_utils.synthesis.augmented import with_exchanged_names
 from medisum_utils.synthesis.encounters import generate
 from medisum_utils.synthesis.fact_scores import MEASURES, score_encounters
 
-if TYPE_CHECKING:
-    import torch
-    from transformers import LlamaForCausalLM
-
 INSTRUCTION = "Summarise the visit as a SOAP note."
 # Draws the encounters on which every trial is scored, whatever its own seed. No profile uses this
 # seed, so no checkpoint was chosen on these encounters.
 VALID_SEED = 2017
-SEEDS = (17, 18, 19)
 WARM_UP_SHARE = 0.05
 ALPHA_PER_RANK = 4  # as in the profile `tiny`
 LONGEST_NOTE = 320  # tokens
@@ -82,11 +84,6 @@ def run_trial(trial: Trial, base: str, *, n_valid: int, seed: int, device: str) 
     `loss` (nats per note token, mean of the last tenth of the steps), `seconds`, `machine`, and
     `scores`: means in 0 to 1.
     """
-    import torch
-    from transformers import AutoTokenizer, LlamaForCausalLM
-
-    from medisum_utils.runs.machine import device_name
-
     started = time.monotonic()
     torch.manual_seed(seed)
     renderer = Renderer(AutoTokenizer.from_pretrained(base), INSTRUCTION)
@@ -111,14 +108,8 @@ def run_trial(trial: Trial, base: str, *, n_valid: int, seed: int, device: str) 
 
 def _trainable(model: LlamaForCausalLM, trial: Trial) -> torch.nn.Module:
     """The whole model, or an adapter on its rounded weights."""
-    import torch
-
     if trial.full:
         return model
-    from peft import LoraConfig, get_peft_model
-
-    from medisum_utils.pretraining.nf4 import quantised_weights, round_nf4
-
     with torch.no_grad():
         for weight in quantised_weights(model):
             weight.copy_(round_nf4(weight))
@@ -135,8 +126,6 @@ def _train(
     model: torch.nn.Module, examples: Sequence[RenderedExample], trial: Trial, seed: int
 ) -> list[float]:
     """AdamW, one example a step, with a short warm-up and linear decay; returns the losses."""
-    import torch
-
     rng = random.Random(seed)
     n_steps = round(trial.n_epochs * len(examples))
     order: list[RenderedExample] = []  # each example is used once before any is repeated
@@ -170,8 +159,6 @@ def _train(
 def _scores(
     model: LlamaForCausalLM, renderer: Renderer, encounters: Sequence[Encounter]
 ) -> dict[str, float]:
-    from medisum_utils.modelling.generation import generate_notes
-
     written = generate_notes(
         model,
         renderer,

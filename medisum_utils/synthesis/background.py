@@ -126,17 +126,15 @@ def social(script: Script) -> None:
 def _habit(script: Script, habit: str, text: str) -> None:
     keys = [("social", text)]
     script.doctor(f"ask_{habit}")
-    digits = "".join(ch for ch in text if ch.isdigit())
+    digits = "".join(filter(str.isdigit, text))
     number = script.voices.number(digits) if digits else ""
     if habit == "smoking":
         form = {"s": "smokes", "n": "never_smoked", "q": "quit"}[text[0]]
         script.patient(form, keys, n=number)
     elif habit == "alcohol":
         script.patient("drinks" if digits else "no_alcohol", keys, n=number)
-    elif habit == "work":
-        script.patient("work", keys, x=text.removeprefix("works as "))
-    elif habit == "living":
-        script.patient("living", keys, x=text.removeprefix("lives "))
+    elif habit in ("work", "living"):
+        script.patient(habit, keys, x=text.removeprefix("works as ").removeprefix("lives "))
     elif script.voices.p_relative:
         script.say("patient", f"I {bare_verb(text)}.", keys)
     else:

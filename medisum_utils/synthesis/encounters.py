@@ -119,23 +119,21 @@ def generate_one(
 
 
 def generate(n: int, *, seed: int, split: str) -> Iterator[Encounter]:
-    """Yields `n` encounters for training or validation.
+    """`n` encounters for training or validation.
 
     Raises: ValueError for a split that is not one of `OPEN_SPLITS`; see `generate_tests`.
     """
-    _check_split(split, OPEN_SPLITS)
-    return _make_all(n, seed, split)
+    return _make_all(n, seed, split, OPEN_SPLITS)
 
 
 def generate_tests(n: int, *, seed: int, split: str) -> Iterator[Encounter]:
-    """Yields `n` encounters of a test split; only `data.sources`, which serves 01, calls this.
+    """`n` encounters of a test split; only `data.sources`, which serves 01, calls this.
 
     Trials and tuning use validation data only; a test checks all other modules and notebooks.
 
     Raises: ValueError for a split that is not one of `TEST_SPLITS`.
     """
-    _check_split(split, TEST_SPLITS)
-    return _make_all(n, seed, split)
+    return _make_all(n, seed, split, TEST_SPLITS)
 
 
 def _check_split(split: str, allowed: tuple[str, ...]) -> None:
@@ -144,7 +142,8 @@ def _check_split(split: str, allowed: tuple[str, ...]) -> None:
         raise ValueError(f"expected a split of {allowed}, got {split!r}{why}")
 
 
-def _make_all(n: int, seed: int, split: str) -> Iterator[Encounter]:
+def _make_all(n: int, seed: int, split: str, allowed: tuple[str, ...]) -> Iterator[Encounter]:
+    _check_split(split, allowed)
     sampler = CaseSampler(load_casebook(), held_out=split == "test_unseen")
     return (_make(number, seed, split, sampler) for number in range(n))
 

@@ -15,8 +15,9 @@ Everything is measured against the record, not against the dialogue.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from medisum_utils.encounter import SECTIONS, Encounter, Fact
 from medisum_utils.synthesis.soap import read_facts, read_line
@@ -116,15 +117,11 @@ def score_facts(record: Sequence[Fact], note_text: str) -> FactScore:
         f1=2 * precision * recall / (precision + recall) if right else 0.0,
         omission=1 - recall,
         hallucination=len(hallucinated) / n_stated if n_stated else 0.0,
-        right=_all(right.values()),
+        right=tuple(chain(*right.values())),
         omitted=tuple(fact for fact in record if _key(fact, fact.section) not in right),
-        hallucinated=_all(hallucinated.values()),
-        misplaced=_all(misplaced.values()),
+        hallucinated=tuple(chain(*hallucinated.values())),
+        misplaced=tuple(chain(*misplaced.values())),
     )
-
-
-def _all(groups: Iterable[Sequence[Fact]]) -> tuple[Fact, ...]:
-    return tuple(fact for group in groups for fact in group)
 
 
 def score_encounters(encounters: Sequence[Encounter], notes: Sequence[str]) -> list[FactScore]:

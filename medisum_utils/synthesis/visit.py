@@ -96,7 +96,7 @@ def _return_visit(script: Script) -> None:
         n, unit = case.follow_up
         spoken_time = f"{script.voices.number(str(n))} {unit}"
         script.doctor("follow_up", [("follow_up", f"{n} {unit}")], x=spoken_time)
-    signs = list(case.precautions)
+    signs = case.precautions
     keys = [("precaution", sign) for sign in signs]
     if len(signs) == 2:
         script.doctor("precaution_two", keys, x=signs[0], y=signs[1])
