@@ -170,8 +170,7 @@ metrics = {
 # %%
 first = names[0]
 errors = {
-    name: dangers(scores[name], splits[name]["systems"]["finetuned"]["kinds"], "finetuned")
-    for name in names
+    name: dangers(scores[name], splits[name]["systems"]["finetuned"]["kinds"]) for name in names
 }
 answer.update(
     page.document(
@@ -201,18 +200,17 @@ if same:
 # their intervals do not overlap.
 
 # %%
-called = {system: tables.name_of(system) for system in systems.SYSTEMS}
-figures.save(plots.rouge_figure(splits, called), step, "04_rouge")
+figures.save(plots.rouge_figure(splits), step, "04_rouge")
 
 # %% [markdown]
 # Differences are paired by encounter, which takes out that some visits are harder than others. p is
 # two-sided, of a permutation test; it says nothing about size, which the difference says.
 
 # %%
-gaps = tables.difference_table(scores, "finetuned", seed)
+gaps = tables.difference_table(scores, seed)
 page.show(gaps, "Differences on all encounters", folded=True)
 if same:
-    gaps = tables.difference_table(same, "finetuned", seed, ["base"])
+    gaps = tables.difference_table(same, seed, ["base"])
     page.show(gaps, "Differences on the encounters that the base wrote, too", folded=True)
 stemmed = tables.stemmed_table(splits)
 if len(stemmed):
@@ -241,19 +239,19 @@ for name in names:
 page.say(sentences.how_facts_are_checked(facts_are_known=facts_are_known))
 page.show(tables.facts_table(splits))
 for name in names:
-    by_kind = tables.kind_table(splits[name], "finetuned")
+    by_kind = tables.kind_table(splits[name])
     page.show(by_kind, f"`{name}`, fine-tuned, by kind of fact", folded=True)
 
 # %%
 rate = "f1" if facts_are_known else "omission"
-figures.save(plots.kinds_figure(splits, called, rate), step, "04_facts_by_kind")
+figures.save(plots.kinds_figure(splits, rate), step, "04_facts_by_kind")
 
 # %%
 mirror = published.corpora_folder()
 for name in names:
     if mirror and published.is_aci_test1(encounters[name]):
         page.say(sentences.phrases()["beside_published"])
-        own = {called[system]: notes[name][system] for system in scores[name].complete}
+        own = {tables.name_of(s): notes[name][s] for s in scores[name].complete}
         page.show(published.published_table(mirror, encounters[name], own, seed))
 study = agreement.study_file(mirror)
 if study and not facts_are_known:
@@ -305,7 +303,7 @@ page.say(sentences.judges_tested(first, scores[first], probe, cosine))
 
 # %%
 for name in names:
-    for side, facts in note_views.wrong_facts(scores[name], "finetuned").items():
+    for side, facts in note_views.wrong_facts(scores[name]).items():
         counted = sentences.wrong_facts(name, side, facts, with_kinds=facts_are_known)
         if show_text and facts:
             page.show_folded(counted, [note_views.examples_table(facts, n_examples, seed)])
@@ -319,11 +317,11 @@ for name in names:
 # written note has.
 
 # %%
-chosen = note_views.chosen_notes(scores[first], "finetuned", "f1", n_worst)
+chosen = note_views.chosen_notes(scores[first], n_worst)
 if show_text:
     for title, place in chosen.items():
-        headline = note_views.headline(scores[first], "finetuned", place, title)
-        both = note_views.side_by_side(scores[first], "finetuned", place)
+        headline = note_views.headline(scores[first], place, title)
+        both = note_views.side_by_side(scores[first], place)
         page.show_folded(headline, [both], opened=title == "median")
 else:
     page.say(sentences.scores_of_hidden_notes(scores[first], chosen))

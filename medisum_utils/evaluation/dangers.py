@@ -16,7 +16,7 @@ import pandas as pd
 
 from medisum_utils.encounter import Fact
 from medisum_utils.evaluation.fact_counts import KIND_GROUPS
-from medisum_utils.evaluation.scores import SplitScores
+from medisum_utils.evaluation.scores import OURS, SplitScores
 from medisum_utils.synthesis.fact_scores import FactScore
 
 NO_ALLERGIES = "known allergies"  # what the line "No known allergies." denies
@@ -87,10 +87,10 @@ def _errors(record: Sequence[Fact], note: FactScore) -> dict[str, tuple[bool, bo
     }
 
 
-def dangers(scores: SplitScores, kinds: Mapping[str, Any], system: str) -> list[Danger]:
-    """The errors that a system's notes on a split could have, allergies first, with their counts.
+def dangers(scores: SplitScores, kinds: Mapping[str, Any]) -> list[Danger]:
+    """The errors that the fine-tuned model's notes could have, allergies first, with their counts.
 
-    `kinds` is the system's entry of that name in `metrics.json`, which real notes are counted from.
+    `kinds` are the model's in `metrics.json`, which real notes are counted from.
     """
     if not scores.is_exact:
         return [
@@ -101,7 +101,7 @@ def dangers(scores: SplitScores, kinds: Mapping[str, Any], system: str) -> list[
             if kind in kinds
         ]
     n_struck, n_at_risk = Counter(), Counter()
-    notes = scores.systems[system].judged
+    notes = scores.systems[OURS].judged
     for encounter, note in zip(scores.encounters, notes, strict=False):
         for error, (could_happen, happened) in _errors(encounter.facts, note).items():
             n_at_risk[error] += could_happen

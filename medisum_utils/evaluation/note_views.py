@@ -13,7 +13,7 @@ from difflib import SequenceMatcher
 
 import numpy as np
 
-from medisum_utils.evaluation.scores import SplitScores
+from medisum_utils.evaluation.scores import OURS, SplitScores
 
 # Marked by more than colour: what the note lacks is underlined, what it adds stands in bold.
 LACKING = '<u style="background:#fbe3c4;text-decoration-style:dotted">{}</u>'
@@ -55,26 +55,26 @@ def _swapped(match: re.Match) -> str:
     return other.capitalize() if match[0][0].isupper() else other
 
 
-def chosen_notes(scores: SplitScores, system: str, measure: str, n_worst: int) -> dict[str, int]:
-    """The places of the best, the median and the `n_worst` worst notes, by title."""
-    order = np.argsort(scores.systems[system].values(measure), kind="stable")
+def chosen_notes(scores: SplitScores, n_worst: int) -> dict[str, int]:
+    """The places of the best, the median and the `n_worst` worst notes by fact F1, by title."""
+    order = np.argsort(scores.systems[OURS].values("f1"), kind="stable")
     worst = {f"worst, number {i + 1}": int(place) for i, place in enumerate(order[:n_worst])}
     return {"best": int(order[-1]), "median": int(order[len(order) // 2]), **worst}
 
 
-def headline(scores: SplitScores, system: str, place: int, title: str) -> str:
+def headline(scores: SplitScores, place: int, title: str) -> str:
     """What stands above a note: which it is, and its scores. It holds no text of the note."""
-    result, encounter = scores.systems[system], scores.encounters[place]
+    ours = scores.systems[OURS]
     return (
-        f"{title.capitalize()}: {encounter.id}, ROUGE-1 {result.rouge['rouge1'][place]:.2f}, "
-        f"fact F1 {result.facts['f1'][place]:.2f}, "
-        f"hallucinated {result.facts['hallucination'][place]:.2f}"
+        f"{title.capitalize()}: {scores.encounters[place].id}, "
+        f"ROUGE-1 {ours.rouge['rouge1'][place]:.2f}, fact F1 {ours.judged[place].f1:.2f}, "
+        f"hallucinated {ours.judged[place].hallucination:.2f}"
     )
 
 
-def side_by_side(scores: SplitScores, system: str, place: int) -> str:
+def side_by_side(scores: SplitScores, place: int) -> str:
     """One note beside its reference, in full."""
-    texts = marked(scores.references[place], scores.systems[system].texts[place])
+    texts = marked(scores.references[place], scores.systems[OURS].texts[place])
     cell = '<td style="vertical-align:top;text-align:left;white-space:pre-wrap">'
     head = "".join(f"<th>{name}</th>" for name in ("reference note", "written note"))
     row = "".join(f"{cell}{text}</td>" for text in texts)
@@ -82,9 +82,9 @@ def side_by_side(scores: SplitScores, system: str, place: int) -> str:
     return f'<table style="{style}"><tr>{head}</tr><tr>{row}</tr></table>'
 
 
-def wrong_facts(scores: SplitScores, system: str) -> dict[str, list[tuple[str, str, str]]]:
+def wrong_facts(scores: SplitScores) -> dict[str, list[tuple[str, str, str]]]:
     """The notes' "omitted" and "hallucinated" facts, each as (id, kind, text)."""
-    judged = scores.systems[system].judged
+    judged = scores.systems[OURS].judged
     return {
         side: [
             (encounter.id, getattr(fact, "kind", "statement"), fact.text)

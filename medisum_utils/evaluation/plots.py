@@ -5,7 +5,7 @@ As in the tables, only systems that wrote notes of the same encounters stand sid
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
@@ -13,7 +13,9 @@ import numpy as np
 import pandas as pd
 
 from medisum_utils import figures
-from medisum_utils.evaluation.scores import COPY
+from medisum_utils.evaluation.scores import COPY, OURS
+from medisum_utils.evaluation.systems import SYSTEMS
+from medisum_utils.evaluation.tables import name_of
 from medisum_utils.runs.results import complete_systems
 from medisum_utils.scoring.report import TITLES
 from medisum_utils.scoring.rouge import ROUGE_NAMES
@@ -38,7 +40,7 @@ def rouge_rows(entry: Mapping[str, Any]) -> dict[str, dict[str, Estimate]]:
 def rouge_title(split: str, entry: Mapping[str, Any]) -> str:
     """The claim of a split's ROUGE figure: how far the fine-tuned model is from the best other."""
     means = {name: scores["rouge1"]["mean"] for name, scores in complete_systems(entry).items()}
-    lead = means.pop("finetuned") - max(means.values())
+    lead = means.pop(OURS) - max(means.values())
     where = "above" if lead > 0 else "below"
     return f"{split}: fine-tuned {abs(lead):.2f} {where} the best baseline shown in ROUGE-1"
 
@@ -50,17 +52,19 @@ def kind_rows(entry: Mapping[str, Any], rate: str) -> dict[str, dict[str, Estima
     }
     return {
         kind: {name: kinds.get(kind, {}).get(rate) for name, kinds in systems.items()}
-        for kind, rates in systems["finetuned"].items()
+        for kind, rates in systems[OURS].items()
         if rates["n"]
     }
 
 
 def dots(
-    ax: Axes, rows: Mapping[str, Mapping[str, Estimate | None]], names: Mapping[str, str]
+    ax: Axes,
+    rows: Mapping[str, Mapping[str, Estimate | None]],
+    label_of: Callable[[str], str] = name_of,
 ) -> None:
     """Draws each row's estimates (mean, low, high) one below the other, first row at the top.
 
-    `names` holds what each system is called in the legend; None is left out.
+    `label_of` says what each system is called in the legend; None is left out.
     """
     systems = list(dict.fromkeys(system for row in rows.values() for system in row))
     gap = SPREAD / max(len(systems), 1)
@@ -84,7 +88,7 @@ def dots(
             fmt=figures.marker_of(system),
             color=figures.colour_of(system),
             ms=5,
-            label=names.get(system, system),
+            label=label_of(system),
         )
     ax.set_yticks(range(len(rows)), list(rows))
     ax.set_ylim(len(rows) - 0.5, -0.5)
@@ -98,19 +102,19 @@ def legend_below(ax: Axes, n_columns: int) -> None:
     fig.legend(handles, labels, loc="outside lower center", ncols=n_columns)
 
 
-def rouge_figure(splits: Mapping[str, Any], names: Mapping[str, str]) -> Figure:
+def rouge_figure(splits: Mapping[str, Any]) -> Figure:
     """The ROUGEs of every split of `metrics.json`, one below the other, each with its claim."""
     size = (7.2, 1.0 + 2.2 * len(splits))
     fig, axes = plt.subplots(len(splits), 1, figsize=size, sharex=True, squeeze=False)
     for ax, (split, entry) in zip(axes[:, 0], splits.items(), strict=True):
-        dots(ax, rouge_rows(entry), names)
+        dots(ax, rouge_rows(entry))
         ax.set_title(rouge_title(split, entry))
     axes[-1, 0].set(xlabel="mean F1 over the notes (fraction), with 95% interval", xlim=(0, 1))
-    legend_below(axes[0, 0], len(names))
+    legend_below(axes[0, 0], len(SYSTEMS))
     return fig
 
 
-def kinds_figure(splits: Mapping[str, Any], names: Mapping[str, str], rate: str) -> Figure:
+def kinds_figure(splits: Mapping[str, Any], rate: str) -> Figure:
     """A rate of every split by kind of fact, side by side, titled by the weakest kind.
 
     `rate` is "f1", or "omission" where the facts are only known as far as the dialogue says them.
@@ -121,8 +125,8 @@ def kinds_figure(splits: Mapping[str, Any], names: Mapping[str, str], rate: str)
     fig, axes = plt.subplots(1, len(splits), figsize=size, sharey=True, squeeze=False)
     for ax, (split, entry) in zip(axes[0], splits.items(), strict=True):
         rows = kind_rows(entry, rate)
-        dots(ax, rows, names)
-        means = {kind: estimates["finetuned"]["mean"] for kind, estimates in rows.items()}
+        dots(ax, rows)
+        means = {kind: estimates[OURS]["mean"] for kind, estimates in rows.items()}
         weakest = (min if is_f1 else max)(means, key=means.get)
         ax.set_title(f"{split}: weakest in\n{weakest} ({means[weakest]:.2f})")
         ax.set(xlabel=f"{label}, 95% interval", xlim=(-0.02, 1.02))
@@ -139,7 +143,7 @@ def people_figure(table: pd.DataFrame) -> Figure:
         estimate = {"mean": row["r"], "low": row["low"], "high": row["high"]}
         rows.setdefault(label, {})[row["people"]] = estimate
     fig, ax = plt.subplots(figsize=(7.2, 3.0))
-    dots(ax, rows, people)
+    dots(ax, rows, people.get)
     ax.set(xlabel="Pearson r with people's counts, 95% interval", xlim=(0, 1))
     ax.set_title(
         f"The fact score agrees with people at r = {rows['facts']['FactualF1']['mean']:.2f}"

@@ -14,6 +14,7 @@ from medisum_utils.scoring.rouge import paired_difference, rouge_scores
 from medisum_utils.synthesis.fact_scores import FactScore, score_encounters
 
 OTHER_SECTION = "other"  # of a header that maps to no SOAP section
+OURS = "finetuned"  # the system that everything is about
 COPY = "copy"  # the system that hands in the dialogue, which has neither sections nor note lines
 
 
@@ -154,13 +155,13 @@ def same_encounters(scores: SplitScores) -> SplitScores | None:
 
 
 def difference(
-    scores: SplitScores, system: str, other: str, measure: str, seed: int
+    scores: SplitScores, other: str, measure: str, seed: int
 ) -> dict[str, float | int | None] | None:
-    """system - other in a measure, paired over the encounters both wrote: n, mean, low, high, p.
+    """Fine-tuned minus another in a measure, paired over what both wrote: n, mean, low, high, p.
 
     None where the measure has no meaning for one of them.
     """
-    ours, theirs = (scores.systems[name].values(measure) for name in (system, other))
+    ours, theirs = (scores.systems[name].values(measure) for name in (OURS, other))
     if ours is None or theirs is None:
         return None
     n = min(len(ours), len(theirs))

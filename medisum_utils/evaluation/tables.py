@@ -14,7 +14,7 @@ import pandas as pd
 
 from medisum_utils.data.leaks import normalise
 from medisum_utils.encounter import SECTIONS, Encounter
-from medisum_utils.evaluation.scores import SplitScores, SystemScores, difference
+from medisum_utils.evaluation.scores import OURS, SplitScores, SystemScores, difference
 from medisum_utils.evaluation.systems import WrittenNotes
 from medisum_utils.runs.results import SYSTEM_NAMES, complete_systems
 from medisum_utils.scoring.report import TITLES
@@ -133,9 +133,9 @@ def section_table(entry: Mapping[str, Any], scores: SplitScores) -> pd.DataFrame
     return _frame(rows, ["section", "system"])
 
 
-def kind_table(entry: Mapping[str, Any], system: str) -> pd.DataFrame:
-    """One system on one split by kind of fact, with what could be counted."""
-    kinds = entry["systems"][system]["kinds"]
+def kind_table(entry: Mapping[str, Any]) -> pd.DataFrame:
+    """The fine-tuned model on one split by kind of fact, with what could be counted."""
+    kinds = entry["systems"][OURS]["kinds"]
     columns = [name for name in FACT_TITLES if any(name in kind for kind in kinds.values())]
     rows = {
         name: {
@@ -149,22 +149,22 @@ def kind_table(entry: Mapping[str, Any], system: str) -> pd.DataFrame:
 
 
 def difference_table(
-    scores: Mapping[str, SplitScores], system: str, seed: int, others: Sequence[str] = ()
+    scores: Mapping[str, SplitScores], seed: int, others: Sequence[str] = ()
 ) -> pd.DataFrame:
-    """`system` minus each other one in ROUGE-1, ROUGE-Lsum and fact F1, with p, paired.
+    """Fine-tuned minus each other system in ROUGE-1, ROUGE-Lsum and fact F1, with p, paired.
 
     `others` picks some; without it all that wrote every note of the split.
     """
     rows = {}
     for split, result in scores.items():
-        for other in others or [name for name in result.complete if name != system]:
+        for other in others or [name for name in result.complete if name != OURS]:
             row: dict[str, Any] = {"n": result.complete[other].n}
             for measure in ("rouge1", "rougeLsum", "f1"):
-                gap = difference(result, system, other, measure, seed)
+                gap = difference(result, other, measure, seed)
                 row[MEASURES[measure]] = with_interval(gap)
                 row[f"p, {MEASURES[measure]}"] = _p_text(gap)
             rows[split, f"minus {name_of(other)}"] = row
-    return _frame(rows, ["split", f"{name_of(system)} ..."])
+    return _frame(rows, ["split", f"{name_of(OURS)} ..."])
 
 
 def decoding_table(written: Mapping[str, Mapping[str, WrittenNotes]]) -> pd.DataFrame:

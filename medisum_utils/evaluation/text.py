@@ -19,6 +19,7 @@ from medisum_utils.evaluation.dangers import Danger
 from medisum_utils.evaluation.note_views import most_common_kinds
 from medisum_utils.evaluation.scores import (
     COPY,
+    OURS,
     SplitScores,
     SystemScores,
     difference,
@@ -28,7 +29,6 @@ from medisum_utils.evaluation.systems import WrittenNotes
 from medisum_utils.evaluation.tables import group_values, name_of
 from medisum_utils.runs.results import HALLUCINATED, listed
 
-OURS = "finetuned"
 VERDICTS = {1: "better than", -1: "worse than", 0: "indistinguishable from"}
 MIN_GROUP = 5  # encounters; the mean of fewer is not worth a sentence
 
@@ -109,7 +109,7 @@ def _compared(scores: SplitScores, others: Sequence[str], seed: int) -> str:
     """Better, worse or neither, by the interval of the paired difference in ROUGE-1."""
     parts = []
     for other in others:
-        gap = difference(scores, OURS, other, "rouge1", seed)
+        gap = difference(scores, other, "rouge1", seed)
         clear = gap["low"] is not None and gap["low"] * gap["high"] > 0
         verdict = VERDICTS[int(np.sign(gap["mean"])) if clear else 0]
         parts.append(f"{verdict} {name_of(other)} ({_mean(scores.systems[other], 'rouge1')})")

@@ -31,7 +31,7 @@ def visits() -> list[Encounter]:
 def counted(visits: list[Encounter], change: Callable[[Encounter], str]) -> dict[str, Danger]:
     """The dangers of notes that are the references, changed."""
     scores = evaluation.score_split(visits, {"finetuned": [change(visit) for visit in visits]})
-    return {danger.error: danger for danger in dangers(scores, {}, "finetuned")}
+    return {danger.error: danger for danger in dangers(scores, {})}
 
 
 def struck(visits: list[Encounter], change: Callable[[Encounter], str]) -> dict[str, int]:
@@ -108,7 +108,7 @@ def test_of_real_notes_the_spoken_facts_are_counted(visits):
         "allergy": {"n": 7, "omission": {"mean": 3 / 7}},
         "number": {"n": 5, "omission": {"mean": 0.0}},
     }
-    found = dangers(scores, kinds, "finetuned")
+    found = dangers(scores, kinds)
     assert [(danger.n_struck, danger.n_at_risk) for danger in found] == [(3, 7), (0, 5)]
     assert "allergy" in found[0].error
 

@@ -325,7 +325,7 @@ def test_one_section_is_scored_without_its_header_on_both_sides():
 
 def test_paired_differences_use_the_encounters_that_both_wrote(visits, train):
     scores = evaluation.score_split(visits, all_systems(visits, train))
-    gap = evaluation.difference(scores, "finetuned", "base", "rouge1", seed=17)
+    gap = evaluation.difference(scores, "base", "rouge1", seed=17)
     assert gap["n"] == N - 2
     base = scores.systems["base"].rouge["rouge1"]
     assert gap["mean"] == pytest.approx(1 - np.mean(base))
@@ -427,7 +427,7 @@ def test_tables_say_what_the_metrics_say(metrics, visits, train):
     assert row["ROUGE-1"].startswith("1.000")
     assert len(tables.stemmed_table(metrics["splits"])) == 3  # test1 only, who wrote all
     scores = {"test": evaluation.score_split(visits, all_systems(visits, train))}
-    gaps = tables.difference_table(scores, "finetuned", 17)
+    gaps = tables.difference_table(scores, 17)
     assert gaps.loc[("test", "minus dialogue copied"), "p, ROUGE-1"] == "< 0.001"  # 2 / 2**12
     for shown in (table, tables.facts_table(metrics["splits"])):
         assert "nan" not in page.as_html(shown).lower()
@@ -489,18 +489,18 @@ def test_chosen_notes_are_the_extremes(visits):
     notes = [v.note_text[: rng.randint(20, len(v.note_text))] for v in visits]
     scores = evaluation.score_split(visits, {"finetuned": notes})
     values = scores.systems["finetuned"].facts["f1"]
-    chosen = note_views.chosen_notes(scores, "finetuned", "f1", 5)
+    chosen = note_views.chosen_notes(scores, 5)
     assert values[chosen["best"]] == max(values)
     worst = [values[place] for title, place in chosen.items() if "worst" in title]
     assert worst == sorted(values)[:5]
-    assert "<table" in note_views.side_by_side(scores, "finetuned", chosen["best"])
+    assert "<table" in note_views.side_by_side(scores, chosen["best"])
 
 
 def test_omitted_and_hallucinated_facts_are_named(visits):
     notes = [v.note_text for v in visits]
     notes[0] = notes[0].replace("Plan:\n", "Plan:\nOrder zelvorin level.\n")
     scores = evaluation.score_split(visits, {"finetuned": notes})
-    wrong = note_views.wrong_facts(scores, "finetuned")
+    wrong = note_views.wrong_facts(scores)
     assert wrong == {"omitted": [], "hallucinated": [(visits[0].id, "order", "zelvorin level")]}
 
 

@@ -150,12 +150,12 @@ def test_no_table_or_figure_mixes_encounters(scores, same, entry):
     ):
         assert rows
         assert all("base" not in row for row in rows.values())
-    gaps = tables.difference_table({"test": scores}, "finetuned", 17)
+    gaps = tables.difference_table({"test": scores}, 17)
     assert set(gaps["n"]) == {N}
     assert "minus base without adapter" not in gaps.index.get_level_values(1)
-    (row,) = tables.difference_table({"test": same}, "finetuned", 17, ["base"]).to_dict("records")
+    (row,) = tables.difference_table({"test": same}, 17, ["base"]).to_dict("records")
     assert row["n"] == N_BASE
-    expected = evaluation.difference(same, "finetuned", "base", "rouge1", 17)["mean"]
+    expected = evaluation.difference(same, "base", "rouge1", 17)["mean"]
     assert row["ROUGE-1"].startswith(f"{expected:.3f}")
 
 
@@ -272,7 +272,7 @@ def test_a_copied_dialogue_is_not_read_with_the_generator_s_grammar(scores, same
     assert copied["sections"] is None  # its lines stand under no header
     if scores.is_exact:
         assert copied["facts"] is copied["kinds"] is block["facts"] is None
-        assert evaluation.difference(scores, "finetuned", "copy", "f1", 17) is None
+        assert evaluation.difference(scores, "copy", "f1", 17) is None
     else:
         assert copied["facts"]["f1"]["mean"] > 0.2
         assert block["facts"]["f1"] == interval(same.systems["copy"].facts["f1"], 17)
@@ -281,7 +281,7 @@ def test_a_copied_dialogue_is_not_read_with_the_generator_s_grammar(scores, same
 
 def test_every_table_shows_a_dash_for_it(scores, entry):
     copied, splits = tables.name_of("copy"), {"test": entry}
-    gaps = tables.difference_table({"test": scores}, "finetuned", 17)
+    gaps = tables.difference_table({"test": scores}, 17)
     groups = tables.group_table(scores, tables.lengths_of(scores.encounters), "f1", 17)
     row = overview._rows(splits, results.FACTS)[0]
     shown = [
@@ -322,6 +322,6 @@ def test_hallucinated_is_defined_where_it_is_shown(scores, same, entry):
     assert f"*Hallucinated* is {meaning}" in method
     assert meaning in sentences.answer("test", scores, same, 17)
     assert results.hallucinated({"test": entry}) == meaning
-    said = note_views.headline(scores, "finetuned", 0, "worst")
+    said = note_views.headline(scores, 0, "worst")
     assert "hallucinated" in said
     assert "invented" not in said

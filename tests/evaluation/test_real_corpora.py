@@ -68,7 +68,6 @@ def run_cell(root, tmp_path, source: str, names: list[str]) -> None:
         "encounters": encounters,
         "notes": notes,
         "scores": {name: evaluation.score_split(encounters[name], notes[name]) for name in names},
-        "called": {system: tables.name_of(system) for system in systems.SYSTEMS},
         "facts_are_known": False,
         "seed": 17,
         "step": None,

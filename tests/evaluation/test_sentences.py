@@ -88,7 +88,7 @@ def test_wrong_facts_are_counted_without_their_text():
 
 
 def test_hidden_notes_are_said_by_their_scores_alone(scores):
-    places = note_views.chosen_notes(scores, "finetuned", "f1", 2)
+    places = note_views.chosen_notes(scores, 2)
     said = sentences.scores_of_hidden_notes(scores, places)
     values = [scores.systems["finetuned"].facts["f1"][place] for place in places.values()]
     assert said.endswith(f"{', '.join(f'{value:.2f}' for value in values)}.")
@@ -116,9 +116,9 @@ def test_time_and_memory_are_those_of_the_step():
 
 def test_figures_have_axes_for_each_split_and_name_the_weakest(scores, entry):
     plt = pytest.importorskip("matplotlib.pyplot")
-    splits, names = {"test": entry, "other": entry}, {"copy": "copy", "finetuned": "ours"}
+    splits = {"test": entry, "other": entry}
     rate = "f1" if scores.is_exact else "omission"
-    rouge, kinds = plots.rouge_figure(splits, names), plots.kinds_figure(splits, names, rate)
+    rouge, kinds = plots.rouge_figure(splits), plots.kinds_figure(splits, rate)
     assert [ax.get_title() for ax in rouge.axes] == [
         plots.rouge_title(name, entry) for name in splits
     ]
