@@ -1,9 +1,9 @@
-"""The real corpora as encounters, in their official splits, and as plain text for pretraining.
+"""The real corpora as encounters, in their official splits, and the texts for pretraining.
 
     splits = load_mts_dialog()   # {"train": [Encounter, ...], "valid": ..., "test1": ..., ...}
 
-Files come from `corpora_fetch`; oddities of the files are dealt with here and in `transcript`, and
-told in `data/README.md`. All four corpora are CC BY 4.0 and must be attributed: see there.
+Files come from `corpora_fetch`; oddities of the files are handled here and in `transcript`, and
+described in `data/README.md`. All four corpora are CC BY 4.0 and must be attributed: see there.
 """
 
 from __future__ import annotations

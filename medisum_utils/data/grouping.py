@@ -2,9 +2,9 @@
 
     parts, groups = split_encounters(encounters, {"train": 0.8, "valid": 0.1, "test": 0.1}, seed=17)
 
-Encounters of one patient, and copies by the leak check's own comparison, form a group, and so do
-their groups in turn. Whole groups go to the splits, so that no test encounter has a near copy in
-training, nor a patient that training knows.
+Encounters of one patient, and copies as the leak check finds them, form a group; groups that share
+an encounter are one. A group goes into one split, so that no test encounter has a near copy or
+another visit of its patient in training.
 """
 
 from __future__ import annotations

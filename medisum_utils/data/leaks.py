@@ -232,7 +232,7 @@ def similar_pairs(
     """All pairs of encounters with anything in common, notes first, some hundred rows at a time.
 
     Yields "note" or "dialogue", the pairs, and which of them are copies. `threshold` is for
-    dialogues; one above `NEAR_DUPLICATE` is asked of notes, too, so that at 1 only equal ones are
+    dialogues; above `NEAR_DUPLICATE` it also applies to notes, so that at 1 only equal texts are
     copies.
 
     Raises: ValueError for a threshold outside 0 to 1.

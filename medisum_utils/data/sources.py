@@ -95,8 +95,8 @@ def own_file(source: str) -> Path:
 def _require_known(source: str) -> None:
     corpora = (ACI, MTS, BOTH)
     if source not in corpora:
-        known = ", ".join((SYNTHETIC, *corpora))
-        raise ValueError(f"expected {known}, or a path to a .jsonl or .csv file, got {source!r}")
+        names = ", ".join((SYNTHETIC, *corpora))
+        raise ValueError(f"expected {names}, or a path to a .jsonl or .csv file, got {source!r}")
 
 
 def synthetic(sizes: Mapping[str, int], seed: int) -> Splits:

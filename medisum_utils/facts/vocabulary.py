@@ -39,9 +39,9 @@ def _without_ending(word: str) -> str:
         return word
     if word.endswith("ied") and len(word) > 4:
         return word[:-3] + "y"
-    for ending, least in (("ing", 6), ("ed", 5), ("ly", 6), ("ment", 8), ("ness", 7)):
+    for ending, min_length in (("ing", 6), ("ed", 5), ("ly", 6), ("ment", 8), ("ness", 7)):
         root = word[: -len(ending)]
-        if word.endswith(ending) and len(word) >= least and _VOWEL.search(root):
+        if word.endswith(ending) and len(word) >= min_length and _VOWEL.search(root):
             doubled = ending in ("ing", "ed") and root[-1] == root[-2:-1] and root[-1] not in "lsz"
             return root[:-1] if doubled else root
     if word.endswith(("tion", "sion")) and len(word) > 7:
