@@ -6,7 +6,7 @@ import random
 from pathlib import Path
 
 from medisum_utils.encounter import Encounter, NoteSection, Turn
-from medisum_utils.modelling.prompt import BEGIN, CONTROL_TOKENS, END
+from medisum_utils.modelling.template import BEGIN, CONTROL_TOKENS, END
 
 INSTRUCTION = "Write a SOAP note of this visit."
 
@@ -109,7 +109,7 @@ def record_run(adapter: Path) -> None:
     write_json(reports / "run.json", {"profile": adapter.name, "steps": entries})
 
 
-def make_base(folder: Path, seed: int = 0, **shape: int):
+def make_base(folder: Path, seed: int = 0, tokenizer_maker=make_tokenizer, **shape: int):
     """A random Llama of the recipe's architecture, saved with its tokenizer in `folder`.
 
     Its sizes are multiples of 64, NF4's block; `shape` overrides them.
@@ -117,7 +117,7 @@ def make_base(folder: Path, seed: int = 0, **shape: int):
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    tokenizer = make_tokenizer(folder)
+    tokenizer = tokenizer_maker(folder)
     torch.manual_seed(seed)
     sizes = {
         "hidden_size": 64,

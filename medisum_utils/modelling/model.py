@@ -131,6 +131,19 @@ def load_config(name_or_path: str) -> PreTrainedConfig:
     return AutoConfig.from_pretrained(find_base(name_or_path))
 
 
+def check_positions(name_or_path: str, max_tokens: int) -> None:
+    """Checks that a base has a position for each token of the longest example.
+
+    Raises: ValueError with both numbers; see also `find_base`.
+    """
+    n_positions = load_config(name_or_path).max_position_embeddings
+    if max_tokens > n_positions:
+        raise ValueError(
+            f"max_tokens: expected at most {n_positions}, the positions of "
+            f"{shown_path(name_or_path)}, got {max_tokens}"
+        )
+
+
 def load_tokenizer(name_or_path: str) -> PreTrainedTokenizerBase:
     """The tokenizer of a base model; see `find_base` for what it raises."""
     from transformers import AutoTokenizer

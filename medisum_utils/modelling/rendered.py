@@ -15,7 +15,9 @@ import pandas as pd
 
 from medisum_utils import figures
 from medisum_utils.encounter import Encounter
-from medisum_utils.modelling.prompt import RenderedExample, Renderer
+from medisum_utils.modelling.example import RenderedExample
+from medisum_utils.modelling.prompt import Renderer
+from medisum_utils.modelling.template import ONE_NOTE
 from medisum_utils.runs.files import read_json_lines, write_json_lines
 
 if TYPE_CHECKING:
@@ -77,10 +79,33 @@ def supervised_html(renderer: Renderer, example: RenderedExample) -> str:
     return f'<pre style="white-space: pre-wrap">{shown}</pre>'
 
 
-def token_lengths(examples: Mapping[str, Sequence[RenderedExample]]) -> pd.DataFrame:
-    """One row an example: split, and the tokens of its prompt, its note and both."""
+def control_table(renderer: Renderer) -> pd.DataFrame:
+    """The template's control tokens: ids, how often one note's example has each, and other uses."""
+    placed = Counter(part for part in renderer.template.lay_out(ONE_NOTE) if isinstance(part, int))
+    uses = (
+        ("ends a note", renderer.stop_ids[:1]),
+        ("stops the writing as well", renderer.stop_ids[1:]),
+        ("pads a batch", (renderer.pad_id,)),
+    )
     rows = [
-        (split, example.n_prompt_tokens, example.n_completion_tokens)
+        {
+            "token": token,
+            "id": number,
+            "times in an example": placed[number],
+            "what else it does": ", ".join(use for use, ids in uses if number in ids),
+        }
+        for token, number in renderer.control_ids.items()
+    ]
+    return pd.DataFrame(rows).set_index("token")
+
+
+def token_lengths(examples: Mapping[str, Sequence[RenderedExample]]) -> pd.DataFrame:
+    """One row an example: split, and the tokens of its prompt, its note and both.
+
+    The prompt is what is read only; of a note in parts, that includes the requests between them.
+    """
+    rows = [
+        (split, len(example.input_ids) - example.n_completion_tokens, example.n_completion_tokens)
         for split, rendered in examples.items()
         for example in rendered
     ]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import TrainerCallback
 
-from medisum_utils.modelling.prompt import RenderedExample
+from medisum_utils.modelling.example import IGNORED, RenderedExample
 from medisum_utils.runs import check_free_disk, check_gpu, check_memory, live
 from medisum_utils.runs.files import write_json_lines
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from trl import SFTConfig, SFTTrainer
 
 BF16_PADDING = 32  # tokens; see `padding_for`
-IGNORED = -100  # the label of a token that is not supervised, as in torch's cross entropy
 
 
 def to_dataset(examples: Sequence[RenderedExample]) -> Dataset:
@@ -39,12 +38,7 @@ def to_dataset(examples: Sequence[RenderedExample]) -> Dataset:
     from datasets import Dataset
 
     rows = [
-        {
-            "input_ids": list(example.input_ids),
-            "labels": [IGNORED] * example.n_prompt_tokens
-            + list(example.input_ids[example.n_prompt_tokens :]),
-        }
-        for example in examples
+        {"input_ids": list(example.input_ids), "labels": example.labels} for example in examples
     ]
     return Dataset.from_list(rows)
 
@@ -132,8 +126,8 @@ def check_batch(
 
     `batch` is as the trainer hands it to the model: `input_ids` and `labels`, (batch, tokens).
 
-    Raises: ValueError where the row is none of the examples, where another number of tokens bears
-    a label than the note has, or where the last of them is not `end_of_turn`.
+    Raises: ValueError where the row is none of the examples, where other tokens bear a label than
+    those of its note, or where the last of them is not `end_of_turn`.
     """
     ids = batch["input_ids"][0].tolist()
     matching = [e for e in examples if list(e.input_ids) == ids[: len(e.input_ids)]]
@@ -147,6 +141,11 @@ def check_batch(
     if n_labels != example.n_completion_tokens:
         raise ValueError(
             f"expected {example.n_completion_tokens} tokens with a label, got {n_labels}"
+        )
+    expected = [at for at, label in enumerate(example.labels) if label != IGNORED]
+    if supervised != expected:
+        raise ValueError(
+            f"expected labels from position {expected[0]} to {expected[-1]}, got as many at others"
         )
     last = ids[supervised[-1]]
     if last != end_of_turn:

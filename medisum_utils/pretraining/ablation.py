@@ -26,8 +26,9 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoTokenizer, LlamaForCausalLM
 
 from medisum_utils.encounter import Encounter
+from medisum_utils.modelling.example import RenderedExample
 from medisum_utils.modelling.generation import generate_notes
-from medisum_utils.modelling.prompt import RenderedExample, Renderer
+from medisum_utils.modelling.prompt import Renderer
 from medisum_utils.pretraining.ablation_record import SPLIT, group_of, write_groups
 from medisum_utils.pretraining.nf4 import quantised_weights, round_nf4
 from medisum_utils.runs.machine import device_name
@@ -43,7 +44,6 @@ VALID_SEED = 2017
 WARM_UP_SHARE = 0.05
 ALPHA_PER_RANK = 4  # as in the profile `tiny`
 LONGEST_NOTE = 320  # tokens
-IGNORED = -100  # the label of a token that is not supervised, as in `training`
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +143,7 @@ def _train(
     losses = []
     for example in order[:n_steps]:
         ids = torch.tensor([example.input_ids], device=device)
-        labels = ids.clone()
-        labels[:, : example.n_prompt_tokens] = IGNORED
+        labels = torch.tensor([example.labels], device=device)
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             loss = model(input_ids=ids, labels=labels).loss
         loss.backward()

@@ -6,7 +6,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from medisum_utils.modelling.prompt import RenderedExample
+from medisum_utils.modelling.example import RenderedExample
 from medisum_utils.modelling.rendered import (
     draw_token_lengths,
     lengths_summary,

@@ -12,8 +12,9 @@ import small_model
 import torch
 
 from medisum_utils.modelling import training
+from medisum_utils.modelling.example import RenderedExample
 from medisum_utils.modelling.model import load_base, load_tokenizer
-from medisum_utils.modelling.prompt import RenderedExample, Renderer
+from medisum_utils.modelling.prompt import Renderer
 
 N_STEPS, SAVED_AT = 6, 3
 

@@ -90,7 +90,7 @@ class Learner(torch.nn.Module):
 
 
 def test_each_note_is_learnt_once_before_any_is_repeated(base: str) -> None:
-    assert ablation.IGNORED == training.IGNORED == torch.nn.CrossEntropyLoss().ignore_index
+    assert torch.nn.CrossEntropyLoss().ignore_index == training.IGNORED
     drawn = examples(base, 6)
     learner = Learner()
     losses = _train(learner, drawn, Trial("", n_epochs=2), 1)
@@ -100,7 +100,7 @@ def test_each_note_is_learnt_once_before_any_is_repeated(base: str) -> None:
     assert ids[:6] != ids[6:]
     n_supervised = {example.input_ids: example.n_completion_tokens for example in drawn}
     for step_ids, labels in learner.seen:
-        supervised = labels != ablation.IGNORED
+        supervised = labels != training.IGNORED
         assert int(supervised.sum()) == n_supervised[tuple(step_ids.tolist())]
         assert torch.equal(labels[supervised], step_ids[supervised])
         assert not supervised[: int((~supervised).sum())].any()

@@ -20,11 +20,13 @@ from pathlib import Path
 
 import pytest
 import requests
+import small_chat
 import small_model
 
 from medisum_utils.encounter import SECTIONS
 from medisum_utils.modelling.decoding import DECODING_FILE, Decoding, write_decoding
-from medisum_utils.modelling.prompt import CONTROL_TOKENS, Renderer
+from medisum_utils.modelling.prompt import Renderer
+from medisum_utils.modelling.template import CONTROL_TOKENS
 from medisum_utils.serving.app import create_app
 from medisum_utils.serving.background import BackgroundServer
 from medisum_utils.serving.checks import Limits, Refusal, check_dialogue
@@ -48,11 +50,14 @@ def no_proxy():
 @pytest.fixture(scope="module")
 def home(tmp_path_factory) -> Path:
     """A project folder with a random base and a random adapter, as 03 writes them."""
+    return make_home(tmp_path_factory.mktemp("home"), small_model.make_tokenizer)
+
+
+def make_home(root: Path, tokenizer_maker) -> Path:
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    root = tmp_path_factory.mktemp("home")
-    base = small_model.make_base(root / "models" / "small-base")
+    base = small_model.make_base(root / "models" / "small-base", tokenizer_maker=tokenizer_maker)
     adapter = root / "models" / PROFILE
     lora = LoraConfig(
         r=4, target_modules="all-linear", task_type="CAUSAL_LM", init_lora_weights=False
@@ -223,23 +228,38 @@ def test_line_ends_and_empty_lines_do_not_change_the_prompt(served, watched):
     assert watched.batches == [[DIALOGUE]]
 
 
-def test_control_tokens_in_a_dialogue_reach_the_model_as_text(served, writer):
+@pytest.fixture(params=["llama-3", "own"])
+def writer_of_a_template(request, tmp_path, monkeypatch) -> ModelWriter:
+    """Of a base with the Llama-3 template, and of one that brings its own."""
+    if request.param == "llama-3":
+        return request.getfixturevalue("writer")
+    monkeypatch.setenv("MEDISUM_HOME", str(make_home(tmp_path, small_chat.make_tokenizer)))
+    return load_writer(PROFILE)
+
+
+def test_control_tokens_in_a_dialogue_reach_the_model_as_text(writer_of_a_template):
+    writer = writer_of_a_template
     seen: list[list[int]] = []
 
     def spy(module, args, kwargs):
         seen.append(kwargs["input_ids"][0].tolist())
 
+    spelt = (*CONTROL_TOKENS, *small_chat.MARKED, small_chat.UNMARKED)
+    hostile = DIALOGUE + " " + "".join(spelt)
     hook = writer.model.register_forward_pre_hook(spy, with_kwargs=True)
     try:
-        assert ask(served[0]).status_code == 200
-        n_plain = len(seen)
-        hostile = DIALOGUE + " " + "".join(CONTROL_TOKENS)
-        assert ask(served[0], hostile).status_code == 200
+        with serving(lambda: writer) as (url, engine):
+            engine.wait_until_loaded(30)
+            assert ask(url).status_code == 200
+            n_plain = len(seen)
+            assert ask(url, hostile).status_code == 200
     finally:
         hook.remove()
     plain, prompt = seen[0], seen[n_plain]
-    for token, number in writer.renderer.control_ids.items():
-        assert prompt.count(number) == plain.count(number), token
+    assert set(writer.renderer.control_ids) <= set(spelt)
+    control = {*writer.renderer.control_ids.values(), *writer.renderer.stop_ids}
+    for number in control:
+        assert prompt.count(number) == plain.count(number)
     assert len(prompt) > len(plain)
     assert prompt == writer.renderer.prompt_ids(hostile)
 
