@@ -118,10 +118,12 @@ def notebooks(
 
 def _register_commands() -> None:
     """Adds the commands that other modules define; these import their heavy parts when called."""
+    from medisum_utils.modelling.cli import base_command
     from medisum_utils.pretraining.cli import ablate_command, pretrain_command
     from medisum_utils.scoring.command import score_command
     from medisum_utils.serving.cli import serve_command
 
+    app.command("base")(base_command)
     app.command("score")(score_command)
     app.command("serve")(serve_command)
     app.command("pretrain")(pretrain_command)

@@ -244,7 +244,7 @@ def test_the_base_installation_scores(tmp_path: Path, protocol: str) -> None:
 
 
 def test_every_command_of_the_base_installation_shows_its_help() -> None:
-    for command in ("run", "score", "serve", "notebooks", "index"):
+    for command in ("run", "base", "score", "serve", "notebooks", "index"):
         result = run_with((), COMMAND, command, "--help")
         assert result.returncode == 0, result.stderr
 

@@ -17,6 +17,7 @@ from medisum_utils.modelling.adapter import ADAPTER_FILES, read_record_file, req
 from medisum_utils.modelling.model import base_digest
 from medisum_utils.modelling.prompt import PROMPT_FILE
 from medisum_utils.runs import require, resolve, sha256_file, shown_path, versions
+from medisum_utils.runs.hub import base_source
 
 if TYPE_CHECKING:
     from peft import LoraConfig
@@ -43,17 +44,18 @@ _ADAPTER_FIELDS = {
 
 
 def describe(base: str, processed: str | os.PathLike, settings: Mapping[str, Any]) -> dict:
-    """The record of a training run that is about to begin.
+    """The record of a training run that is about to begin; of a fetched base also its source.
 
     `base` is the name that the profile gives, `processed` the folder of the splits, `settings`
     everything else that the weights depend on.
 
     Raises: FileNotFoundError for data that are not there; see also `base_digest`.
     """
-    installed = versions()
+    installed, source = versions(), base_source(base)
     return {
         "base": base,
         "base_sha256": base_digest(base),
+        **({"base_source": source} if source else {}),
         "prompt_sha256": sha256_file(_required(processed, f"rendered/{PROMPT_FILE}", "02_format")),
         "data": data_digests(processed),
         "settings": dict(settings),

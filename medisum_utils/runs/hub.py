@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from medisum_utils.runs.paths import resolve, shown_path
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from medisum_utils.runs.paths import PathLike, resolve, shown_path
+
+SOURCE_FILE = "source.json"  # in a base's folder: where its weights come from
+
+# Folders of bases that a command makes, and that command.
+MADE_BY_COMMAND = {"models/smollm2-135m": "python -m medisum_utils base smollm2"}
 
 
 def find_base(name_or_path: str, *, endpoint: str | None = None) -> str:
@@ -21,21 +31,58 @@ def find_base(name_or_path: str, *, endpoint: str | None = None) -> str:
         if not (folder / "config.json").exists():
             raise FileNotFoundError(
                 f"{shown_path(folder)} holds no config.json, so it is no complete base model; "
-                "restore it from git or make it with notebook 00_tiny_base"
+                f"{_how_to_get(shown_path(folder))}"
             )
         return str(folder)
     local = ("/", ".", "~", "models/")
     if name_or_path.startswith(local) or name_or_path.count("/") != 1:
         raise FileNotFoundError(
-            f"base model {shown_path(name_or_path)} is missing; the shipped one comes with the "
-            "repository (restore it from git) and notebook 00_tiny_base makes it"
+            f"base model {shown_path(name_or_path)} is missing; {_how_to_get(shown_path(folder))}"
         )
-    _check_access(name_or_path, endpoint)
+    from huggingface_hub import hf_hub_download
+
+    with hub_errors(name_or_path):
+        hf_hub_download(name_or_path, "config.json", endpoint=endpoint)
     return name_or_path
 
 
-def _check_access(name: str, endpoint: str | None) -> None:
-    from huggingface_hub import hf_hub_download, is_offline_mode
+def _how_to_get(folder: str) -> str:
+    """What to do about a base's folder that is missing or not whole."""
+    if command := MADE_BY_COMMAND.get(folder):
+        return f"make it with `{command}`, which says what it will download"
+    return (
+        "the shipped one comes with the repository (restore it from git) and notebook "
+        "00_tiny_base makes it"
+    )
+
+
+def base_source(base: PathLike) -> dict[str, Any] | None:
+    """Where a base's weights come from, as its `source.json` says; None for a base without one.
+
+    The hashes of its files are left out.
+
+    Raises: ValueError for a file that is no JSON object.
+    """
+    path = resolve(base) / SOURCE_FILE
+    if not path.is_file():
+        return None
+    try:
+        source = json.loads(path.read_text(encoding="utf-8"))
+        return {name: value for name, value in source.items() if name != "files"}
+    except (ValueError, AttributeError) as error:
+        raise ValueError(
+            f"{shown_path(path)}: expected a JSON object, got {type(error).__name__}; "
+            f"{_how_to_get(shown_path(path.parent))}"
+        ) from None
+
+
+@contextmanager
+def hub_errors(name: str) -> Iterator[None]:
+    """Raises what the hub's client raises within the block as one line that says what to do.
+
+    Raises: as `find_base`.
+    """
+    from huggingface_hub import is_offline_mode
     from huggingface_hub.errors import (
         HfHubHTTPError,
         HFValidationError,
@@ -43,7 +90,7 @@ def _check_access(name: str, endpoint: str | None) -> None:
     )
 
     try:
-        hf_hub_download(name, "config.json", endpoint=endpoint)
+        yield
     except HFValidationError as error:
         raise ValueError(f"expected a hub name such as owner/model, got {name!r}") from error
     except (HfHubHTTPError, LocalEntryNotFoundError) as error:
@@ -71,6 +118,12 @@ def _check_access(name: str, endpoint: str | None) -> None:
         raise ConnectionError(
             f"{name} cannot be had from the hub, {why}; check the network, or give a local path "
             "as base model"
+        ) from error
+    except Exception as error:
+        if not type(error).__module__.startswith("httpx"):  # the client's own errors go through
+            raise
+        raise ConnectionError(
+            f"{name}: the connection to the hub broke ({type(error).__name__}); try again"
         ) from error
 
 

@@ -14,12 +14,14 @@ from typing import Any
 
 import yaml
 
+from medisum_utils.runs.hub import MADE_BY_COMMAND
 from medisum_utils.runs.notebook_parameters import Parameter, check_value, parameters_in_file
 from medisum_utils.runs.paths import processed_dir, project_root, shown_path
 from medisum_utils.runs.steps import read_manifest, recorded
 
 OUTSIDE_RUN = ("00_tiny_base",)  # made once; a standard run starts after it
-RESERVED = "medisum-tiny-base"  # models/<this> is the shipped base, never a run's output
+# models/<one of these> is a base, never a run's output.
+RESERVED = ("medisum-tiny-base", *(Path(folder).name for folder in MADE_BY_COMMAND))
 SET_BY_RUNNER = "profile"
 OWN_PROFILE = "profile.yaml"  # in data/processed/<name>: of a user's own file, see `data.own_data`
 
@@ -104,10 +106,10 @@ def checked_name(name: str) -> str:
 
     Raises: ValueError for one that could lead out of the project, or is the shipped base's.
     """
-    if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]*", name) or name == RESERVED:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]*", name) or name in RESERVED:
         raise ValueError(
             f"profile {name!r}: expected lower-case letters, digits, dots, hyphens and "
-            f"underscores, and not {RESERVED!r}"
+            f"underscores, and not {' or '.join(RESERVED)}"
         )
     return name
 

@@ -23,6 +23,7 @@ from typing import Any
 
 from medisum_utils.runs import chain
 from medisum_utils.runs.files import json_text, sha256_file, write_json
+from medisum_utils.runs.hub import base_source
 from medisum_utils.runs.machine import device_name, git_commit, n_cores, peak_memory_gib, versions
 from medisum_utils.runs.paths import (
     PathLike,
@@ -92,6 +93,7 @@ class Step:
     inputs: dict[str, str]
     started: float = field(default_factory=time.perf_counter)
     staged: dict[Path, Path] = field(default_factory=dict)  # by its place, where a file waits
+    base_source: dict[str, Any] | None = None  # of a base that was fetched
 
     def stage(self, path: PathLike) -> Path:
         """Where this step writes the file that will be `path` once the step has finished."""
@@ -104,12 +106,15 @@ class Step:
     def read_base(self, base: str, digest: str) -> None:
         """Notes the base model that this step reads, by its name and `model.base_digest`.
 
+        The entry will also hold where a base that was fetched comes from.
+
         Raises: chain.BrokenChain where an earlier step read another one under this name.
         """
         inputs = {f"base model {shown_path(base)}": digest}
         entries = read_manifest(self.profile)["steps"]
         chain.check_chain(self.profile, self.name, inputs, entries)
         self.inputs |= inputs
+        self.base_source = base_source(base)
 
     def finish(
         self, outputs: Iterable[PathLike] = (), obsolete: Iterable[PathLike] = (), **figures: Any
@@ -144,6 +149,7 @@ class Step:
             "n_cores": n_cores(),
             "seconds": round(time.perf_counter() - self.started, 2),
             **peak_memory_gib(),
+            **({"base_source": self.base_source} if self.base_source else {}),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             **figures,
         }
