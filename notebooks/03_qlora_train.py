@@ -61,6 +61,7 @@ from medisum_utils.modelling import (
     training_report,
 )
 from medisum_utils.modelling.adapter import ADAPTER_FILES
+from medisum_utils.modelling.card import CARD_FILE, write_card
 from medisum_utils.modelling.prompt import PROMPT_FILE, Renderer, read_prompt
 from medisum_utils.modelling.rendered import read_rendered
 from medisum_utils.modelling.schedule import plan_schedule
@@ -266,14 +267,15 @@ else:
 assert trainer.state.global_step == schedule.n_steps
 
 # %% [markdown]
-# The checkpoint with the lowest validation loss becomes the adapter, with prompt, log and record
-# beside it.
+# The checkpoint with the lowest validation loss becomes the adapter, with prompt, log, record and a
+# model card beside it.
 
 # %%
 chosen = saved.best_checkpoint(checkpoints, trainer.state)
 log = trainer.state.log_history
 (staged,) = {step.stage(adapter / name).parent for name in saved.ADAPTER_AND_BESIDE}
 saved.save_adapter(chosen, staged, rendered / PROMPT_FILE, record, log)
+write_card(step.stage(adapter / CARD_FILE), staged, profile)
 train_loss, valid_loss = training_report.loss_tables(log)
 outcome = training_report.Outcome(
     loss_before=loss_before,

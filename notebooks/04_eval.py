@@ -50,6 +50,7 @@ from medisum_utils.evaluation import (
 from medisum_utils.evaluation.dangers import danger_table, dangers
 from medisum_utils.modelling import checkpoints, model, training_record
 from medisum_utils.modelling.adapter import ADAPTER_FILES, trained_base
+from medisum_utils.modelling.card import CARD_FILE, write_card
 from medisum_utils.modelling.decoding import DECODING_FILE, Decoding, write_decoding
 from medisum_utils.runs import profiles, results
 
@@ -336,6 +337,7 @@ else:
 page.show(tables.decoding_table(written), f"Greedy, at most {max_new_tokens} tokens")
 runs.write_json(step.stage(runs.report_dir(profile) / "metrics.json"), metrics)
 write_decoding(step.stage(adapter / DECODING_FILE), decoding, adapter)
+write_card(step.stage(adapter / CARD_FILE), adapter, profile, metrics)
 entry = step.finish(
     n_encounters={name: len(part) for name, part in encounters.items()},
     decoding_s=round(sum(r.seconds for part in written.values() for r in part.values()), 2),

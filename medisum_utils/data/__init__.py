@@ -2,5 +2,6 @@
 
 `sources` chooses, `corpora` and `own_data` read, `transcript` splits a dialogue into turns.
 `leaks` finds copies and near-duplicates across splits, `grouping` keeps the copies and the patients
-of own data together. `variety` finds the nearest training encounter.
+of own data together. `variety` finds the nearest training encounter. `attribution` says whom to
+name for what.
 """

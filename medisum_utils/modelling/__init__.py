@@ -6,5 +6,5 @@ which says what is supervised; `rendered` does so for whole splits, and `trainin
 to TRL's trainer. `model` loads the base and merges an adapter into it; `adapter` reads and attaches
 adapters. `generation` writes notes; `decoding` keeps the settings that 04 scored and the server
 reads. `training_record` holds what an adapter was trained with, `checkpoints` finds where a run
-goes on.
+goes on, and `card` writes the model card beside an adapter.
 """

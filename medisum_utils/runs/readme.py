@@ -9,7 +9,7 @@ afterwards.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,26 +76,26 @@ def _only(content: Mapping[str, Any], *names: str) -> dict[str, Any]:
     return {name: content[name] for name in names}
 
 
-def results_table(splits: Mapping[str, Any]) -> str:
+def results_table(splits: Mapping[str, Any], shown: Sequence[str] = SHOWN) -> str:
     """The Markdown table: the systems that wrote all notes of a split, then base and fine-tuned.
 
     The base, where it wrote the first notes alone, stands beside the fine-tuned model on these and
-    nowhere else.
+    nowhere else. `shown` are the scores of the columns.
     """
-    names = " | ".join((METRICS | FACTS)[name] for name in SHOWN)
-    lines = [f"| encounters | system | {names} |", "| --- | --- |" + " --- |" * len(SHOWN)]
+    names = " | ".join((METRICS | FACTS)[name] for name in shown)
+    lines = [f"| encounters | system | {names} |", "| --- | --- |" + " --- |" * len(shown)]
     for split, entry in splits.items():
-        lines += _rows(f"`{split}` (n = {entry['n']})", results.complete_systems(entry))
+        lines += _rows(f"`{split}` (n = {entry['n']})", results.complete_systems(entry), shown)
     for split, entry in results.same_encounters(splits).items():
         compared = {name: entry["systems"][name] for name in LIKE_FOR_LIKE}
-        lines += _rows(f"`{split}`, first {entry['n']}", compared)
+        lines += _rows(f"`{split}`, first {entry['n']}", compared, shown)
     return "\n".join(lines)
 
 
-def _rows(encounters: str, systems: Mapping[str, Any]) -> list[str]:
+def _rows(encounters: str, systems: Mapping[str, Any], shown: Sequence[str]) -> list[str]:
     rows = []
     for system in results.in_order(systems):
-        scores = [score_of(systems[system], name) for name in SHOWN]
+        scores = [score_of(systems[system], name) for name in shown]
         cells = [
             "–" if each is None else results.with_interval(each, percent=True) for each in scores
         ]

@@ -88,6 +88,10 @@ def test_a_run_leaves_its_record_beside_checkpoints_and_adapter(home):
     assert all(parameters[name] == record["settings"][name] for name in ("seed", "learning_rate"))
     assert record["settings"]["n_steps"] == N_STEPS
     assert f"models/{PROFILE}/training.json" in entry(home)["outputs"]
+    assert f"models/{PROFILE}/README.md" in entry(home)["outputs"]
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert "has not been scored yet" in card
+    assert f"`{record['base_sha256']}`" in card
     assert [each[:2] for each in losses(home) if each[1] == "eval_loss"] == [
         (step, "eval_loss") for step in (2, 4, 6)
     ]
