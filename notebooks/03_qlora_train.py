@@ -27,7 +27,7 @@ lora_alpha = 64  # the update is scaled by alpha / r
 learning_rate = 2.0e-3  # QLoRA: 2.0e-4 at 7B and 13B (table 9); a small base takes more
 n_epochs = 1.0  # times every example is seen
 batch_size = 1  # examples at once: many small steps, and no padding
-group_by_length = False  # true: examples of like length share a step
+batch_tokens = 0  # instead, if not 0: as many examples of like length as fit so many tokens
 n_accumulation = 1  # batches before each step of the optimiser
 n_validations = 2  # evenly spread; after each the weights are saved
 n_valid = 16  # validation examples used each time
@@ -51,7 +51,6 @@ figures.use_style()
 # %%
 from peft import LoraConfig
 from transformers import PrinterCallback
-from trl import SFTTrainer
 
 from medisum_utils.modelling import (
     checkpoints as saved,
@@ -65,6 +64,7 @@ from medisum_utils.modelling.card import CARD_FILE, write_card
 from medisum_utils.modelling.prompt import PROMPT_FILE, Renderer, read_prompt
 from medisum_utils.modelling.rendered import read_rendered
 from medisum_utils.modelling.schedule import plan_schedule
+from medisum_utils.modelling.token_batches import TokenBatchTrainer, count_batches
 
 runs.seed_everything(seed)
 
@@ -146,10 +146,12 @@ lora = LoraConfig(
 # in a straight line to zero.
 
 # %%
+padding = training.padding_for(bf16, device)
+lengths = [len(example.input_ids) for example in train]
 schedule = plan_schedule(
-    len(train),
+    count_batches(lengths, batch_size=batch_size, batch_tokens=batch_tokens, multiple=padding),
     n_epochs=n_epochs,
-    examples_per_step=batch_size * n_accumulation,
+    n_accumulation=n_accumulation,
     n_validations=n_validations,
 )
 choices = {
@@ -161,9 +163,8 @@ choices = {
     "warmup_steps": schedule.n_warmup,
     "max_grad_norm": 1.0,
     "weight_decay": 0.0,
-    "train_sampling_strategy": "group_by_length" if group_by_length else "random",
     "bf16": bf16,
-    "pad_to_multiple_of": training.padding_for(bf16, device),
+    "pad_to_multiple_of": padding,
     "activation_checkpointing": checkpoint_activations,
     "logging_steps": schedule.log_every,
 }
@@ -208,7 +209,8 @@ display(Markdown(plan))
 
 # %%
 clock = training.StepClock()
-trainer = SFTTrainer(
+trainer = TokenBatchTrainer(
+    batch_tokens=batch_tokens,  # with 0 it is TRL's own SFTTrainer
     model=base,
     args=config,
     train_dataset=training.to_dataset(train),
@@ -298,7 +300,8 @@ outcome = training_report.Outcome(
 
 # %%
 fig, axis = plt.subplots()
-training_report.draw_losses(axis, train_loss, valid_loss, outcome, schedule)
+step_size = training_report.step_size(batch_size, batch_tokens, n_accumulation)
+training_report.draw_losses(axis, train_loss, valid_loss, outcome, step_size)
 figures.save(fig, step, "03_loss")
 plt.show()
 

@@ -71,6 +71,7 @@ def settings_of(
     `parameters` are those of 03, `dtype` that of what is not quantised. `device` may change as long
     as `dtype` stays, and `checkpoint_activations` changes no weight: both are left out.
     """
+    batch_tokens = parameters["batch_tokens"]
     return {
         "seed": config.seed,
         "lora_rank": lora.r,
@@ -80,6 +81,8 @@ def settings_of(
         "learning_rate": config.learning_rate,
         "n_epochs": parameters["n_epochs"],
         "batch_size": config.per_device_train_batch_size,
+        # Left out where batches are of examples: so the records of older adapters still compare.
+        **({"batch_tokens": batch_tokens} if batch_tokens else {}),
         "n_accumulation": config.gradient_accumulation_steps,
         "n_validations": parameters["n_validations"],
         "n_valid": parameters["n_valid"],

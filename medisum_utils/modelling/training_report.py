@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from transformers import PreTrainedConfig
 
-    from medisum_utils.modelling.schedule import Schedule
-
 OVERFIT_MARGIN = 0.005  # nats that the last loss may exceed the best one by
 
 
@@ -117,10 +115,21 @@ def loss_tables(log: Sequence[Mapping[str, Any]]) -> tuple[pd.DataFrame, pd.Data
     )
 
 
+def step_size(batch_size: int, batch_tokens: int, n_accumulation: int) -> str:
+    """What a step of the optimiser takes, in words."""
+    if batch_tokens:
+        return f"{batch_tokens * n_accumulation:,} tokens with padding"
+    n_examples = batch_size * n_accumulation
+    return "1 example" if n_examples == 1 else f"{n_examples:,} examples"
+
+
 def draw_losses(
-    axis: Axes, train: pd.DataFrame, valid: pd.DataFrame, outcome: Outcome, schedule: Schedule
+    axis: Axes, train: pd.DataFrame, valid: pd.DataFrame, outcome: Outcome, step_size: str
 ) -> None:
-    """Draws both losses over the steps on a logarithmic axis and marks the checkpoint kept."""
+    """Draws both losses over the steps on a logarithmic axis and marks the checkpoint kept.
+
+    `step_size` is what a step takes, in the words of the function of that name.
+    """
     from matplotlib.ticker import MaxNLocator
 
     axis.plot(train["step"], train["loss"], color=figures.colour_of("train"), label="training")
@@ -140,9 +149,7 @@ def draw_losses(
         ha="center",
         arrowprops={"arrowstyle": "-"},
     )
-    n_examples = schedule.examples_per_step
-    examples = "1 example" if n_examples == 1 else f"{n_examples:,} examples"
-    axis.set(xlabel=f"step (of {examples})", ylabel="loss (nats per note token)", yscale="log")
+    axis.set(xlabel=f"step (of {step_size})", ylabel="loss (nats per note token)", yscale="log")
     axis.xaxis.set(major_locator=MaxNLocator(integer=True), major_formatter="{x:,.0f}")
     figures.plain_log_ticks(axis.yaxis)
     axis.set_title(

@@ -82,8 +82,8 @@ def test_a_run_leaves_its_record_beside_checkpoints_and_adapter(home):
     beside = training_record.read_record(folder / "checkpoints")
     assert training_record.with_adapter(beside, folder) == record
     parameters = entry(home)["parameters"]
-    # group_by_length and arithmetic are recorded as what follows from them: sampling, bf16
-    of_no_weight = {"device", "checkpoint_activations", "resume", "group_by_length", "arithmetic"}
+    # arithmetic is recorded as what follows from it, bf16; batch_tokens only where it is not 0
+    of_no_weight = {"device", "checkpoint_activations", "resume", "arithmetic", "batch_tokens"}
     assert set(parameters) - of_no_weight <= set(record["settings"])
     assert all(parameters[name] == record["settings"][name] for name in ("seed", "learning_rate"))
     assert record["settings"]["n_steps"] == N_STEPS
@@ -178,6 +178,25 @@ def test_a_run_goes_on_from_the_last_checkpoint_that_is_whole(home, finished):
     assert (newest.with_name(f"incomplete-checkpoint-{N_STEPS}.1") / "optimizer.pt").exists()
 
 
+def test_batches_in_tokens_go_on_in_the_middle_of_a_pass(home):
+    """What a run killed in its second pass resumes is the run that was not killed."""
+    in_tokens = {"batch_tokens": 300, "n_epochs": 2.0, "n_validations": 3}
+    run_notebook(**in_tokens)
+    folder = home / "models" / PROFILE
+    whole = {name: (folder / name).read_bytes() for name in ADAPTER}
+    all_losses = losses(home)
+    n_steps = entry(home)["n_steps"]
+    assert entry(home)["parameters"]["batch_tokens"] == 300
+    saved_at, n_in_pass = 2 * n_steps // 3, n_steps // 2
+    assert n_in_pass < saved_at < n_steps  # in the second pass, after its first batch
+    shutil.rmtree(folder / "checkpoints" / f"checkpoint-{n_steps}")
+    for name in ADAPTER:
+        (folder / name).unlink()
+    assert f"goes on from checkpoint-{saved_at}" in run_notebook(resume=True, **in_tokens)
+    assert {name: (folder / name).read_bytes() for name in ADAPTER} == whole
+    assert losses(home) == all_losses
+
+
 def test_without_a_complete_checkpoint_training_starts_anew_and_says_so(home, finished):
     for path in (home / "models" / PROFILE / "checkpoints").glob("checkpoint-*/scheduler.pt"):
         path.unlink()
@@ -202,7 +221,7 @@ def test_without_a_complete_checkpoint_training_starts_anew_and_says_so(home, fi
         ({"n_epochs": 2.0}, r"n_epochs was 1\.0 and is 2\.0"),
         ({"n_validations": 2}, "n_validations was 3 and is 2"),
         ({"n_valid": 2}, "n_valid was 4 and is 2"),
-        ({"group_by_length": True}, "sampling was 'random' and is 'group_by_length'"),
+        ({"batch_tokens": 300}, "batch_tokens was not there and is 300"),
         ({"arithmetic": "bf16"}, "bf16 was False and is True"),
     ],
     ids=lambda each: next(iter(each)) if isinstance(each, dict) else "",

@@ -206,7 +206,13 @@ def test_the_settings_are_read_from_what_trains():
         "seed": 5,
     }
     config = training.default_sft_config("nowhere", "cpu", **choices)
-    parameters = {"n_epochs": 1.0, "n_validations": 2, "n_valid": 16, "device": "cpu"}
+    parameters = {
+        "n_epochs": 1.0,
+        "batch_tokens": 0,
+        "n_validations": 2,
+        "n_valid": 16,
+        "device": "cpu",
+    }
     settings = training_record.settings_of(parameters, lora, config, "float32")
     assert json.loads(json.dumps(settings)) == {
         "seed": 5,
@@ -230,3 +236,7 @@ def test_the_settings_are_read_from_what_trains():
         "weight_decay": 0.0,
     }
     assert list(settings)[-2:] == ["max_grad_norm", "weight_decay"]
+    in_tokens = training_record.settings_of(
+        {**parameters, "batch_tokens": 2048}, lora, config, "float32"
+    )
+    assert in_tokens == {**settings, "batch_tokens": 2048}

@@ -8,7 +8,6 @@ from types import SimpleNamespace
 import pytest
 
 from medisum_utils.modelling import training_report
-from medisum_utils.modelling.schedule import plan_schedule
 
 OUTCOME = training_report.Outcome(
     loss_before=4.978,
@@ -122,8 +121,8 @@ def test_the_loss_is_drawn_on_a_logarithmic_axis_over_whole_steps() -> None:
     from matplotlib.figure import Figure
 
     axis = Figure().subplots()
-    schedule = plan_schedule(1080, n_epochs=1.0, examples_per_step=1, n_validations=2)
-    training_report.draw_losses(axis, *training_report.loss_tables(LOG), OUTCOME, schedule)
+    step_size = training_report.step_size(batch_size=1, batch_tokens=0, n_accumulation=1)
+    training_report.draw_losses(axis, *training_report.loss_tables(LOG), OUTCOME, step_size)
     FigureCanvasAgg(axis.figure).draw()
     assert axis.get_yscale() == "log"
     assert axis.get_xlabel() == "step (of 1 example)"
@@ -132,6 +131,18 @@ def test_the_loss_is_drawn_on_a_logarithmic_axis_over_whole_steps() -> None:
     assert "10" not in "".join(label.get_text() for label in axis.get_yticklabels(minor=True))
     _, validation = axis.get_lines()
     assert validation.get_xydata().tolist() == [[0, 4.978], [540, 0.1], [1080, 0.041]]
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "batch_tokens", "n_accumulation", "says"),
+    [
+        (1, 0, 1, "1 example"),
+        (8, 0, 200, "1,600 examples"),
+        (8, 2048, 2, "4,096 tokens with padding"),
+    ],
+)
+def test_a_step_is_named_by_what_it_takes(batch_size, batch_tokens, n_accumulation, says) -> None:
+    assert training_report.step_size(batch_size, batch_tokens, n_accumulation) == says
 
 
 @pytest.mark.parametrize(("n_threads", "says"), [(1, "on 1 thread;"), (4, "on 4 threads;")])
