@@ -55,6 +55,7 @@ from medisum_utils.serving.app import create_app
 from medisum_utils.serving.background import BackgroundServer
 from medisum_utils.serving.checks import Limits, is_accepted
 from medisum_utils.serving.engine import Engine
+from medisum_utils.serving.remarks import data_remark
 from medisum_utils.serving.writer import load_writer
 
 figures.use_style()
@@ -99,7 +100,7 @@ decoding = read_decoding(adapter)
 load = functools.partial(load_writer, profile)
 engine = Engine(load, max_waiting=max_waiting, max_batch=max_batch)
 started = time.perf_counter()
-server = BackgroundServer(create_app(engine), port=port).start()
+server = BackgroundServer(create_app(engine, remark=data_remark(profile)), port=port).start()
 http = requests.Session()
 http.trust_env = False  # a proxy of this machine's network must not see a call to itself
 first_health = http.get(f"{server.url}/health", timeout=10)

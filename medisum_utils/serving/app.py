@@ -76,6 +76,7 @@ class Health(BaseModel):
     max_waiting: int = Field(
         description="The queue's capacity; further requests are refused with 429."
     )
+    remark: str = Field(description="What a user must know of the model's training data, or empty.")
 
 
 class Problem(BaseModel):
@@ -100,8 +101,11 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def create_app(engine: Engine, limits: Limits | None = None) -> FastAPI:
-    """The application; it starts the engine with the server and stops it at shutdown."""
+def create_app(engine: Engine, limits: Limits | None = None, remark: str = "") -> FastAPI:
+    """The application; it starts the engine with the server and stops it at shutdown.
+
+    `remark` is shown on the page, as a warning; see `remarks.data_remark`.
+    """
     limits = limits or Limits()
 
     @asynccontextmanager
@@ -121,14 +125,14 @@ def create_app(engine: Engine, limits: Limits | None = None) -> FastAPI:
         telemetry=NO_TELEMETRY,  # traces and exported logs would include error messages
     )
     _add_refusals(app)
-    _add_api(app, engine, limits)
+    _add_api(app, engine, limits, remark)
     _add_pages(app)
     known_paths = {*STATIC_FILES, "/docs", "/openapi.json", "/generate", "/health"}
     app.add_middleware(Guard, limits=limits, known_paths=known_paths)
     return app
 
 
-def _add_api(app: FastAPI, engine: Engine, limits: Limits) -> None:
+def _add_api(app: FastAPI, engine: Engine, limits: Limits, remark: str) -> None:
     @app.post(
         "/generate",
         responses=REFUSALS,
@@ -165,6 +169,7 @@ def _add_api(app: FastAPI, engine: Engine, limits: Limits) -> None:
             model=engine.model_name,
             n_waiting=engine.n_waiting,
             max_waiting=engine.max_waiting,
+            remark=remark,
         )
 
 

@@ -33,6 +33,7 @@ def serve_command(
     from medisum_utils.clutter import silence_clutter
     from medisum_utils.serving.app import create_app
     from medisum_utils.serving.engine import Engine
+    from medisum_utils.serving.remarks import data_remark
     from medisum_utils.serving.writer import load_writer
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
@@ -44,7 +45,10 @@ def serve_command(
         )
     silence_clutter()
     load = functools.partial(load_writer, profile, base_model)
-    app = create_app(Engine(load, max_waiting=max_waiting, max_batch=max_batch))
+    if remark := data_remark(profile):
+        typer.echo(remark, err=True)
+    engine = Engine(load, max_waiting=max_waiting, max_batch=max_batch)
+    app = create_app(engine, remark=remark)
     uvicorn.run(app, host=host, port=port, access_log=False, log_config=None)
 
 

@@ -79,6 +79,8 @@ async function showHealth() {
   try {
     const health = await (await fetch("/health")).json();
     again = health.status !== "ok";
+    byId("remark").textContent = health.remark;
+    byId("remark").hidden = !health.remark;
     text = again ? `Not ready: ${health.reason}.` : `Ready: ${health.model}.`;
   } catch {
     // the server is down or starting: the page says so and asks again
