@@ -223,6 +223,7 @@ trainer.remove_callback(PrinterCallback)  # the log file and the figure say the 
 n_trainable = training.cast_trainable_to_fp32(trainer.model)  # trl: bf16, and resumed runs diverge
 unmasked = training.drop_right_padding_mask(trainer.model)  # the same loss, faster
 training.compute_loss_on_labels_only(device)  # likewise
+training.keep_freed_memory(device)  # likewise
 
 # %% [markdown]
 # Does the trainer hold what 02 handed over? Rows that lose their labels on the way would be dropped

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import platform
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -142,6 +145,63 @@ def test_without_a_mask_right_padded_batches_have_the_same_loss_and_gradients(ba
         assert seen.pop() is left
         model(**{**batch, "use_cache": True})
         assert seen.pop() is batch["attention_mask"]
+
+
+def test_the_loss_of_labels_alone_in_small_tiles_is_trls_own(base, tmp_path, monkeypatch):
+    import trl.trainer.utils as of_trl
+
+    trainer = build_trainer(base, tmp_path)
+    batch = dict(next(iter(trainer.get_train_dataloader())))
+    model = trainer.model.eval()  # no dropout
+    calls, computed = [], of_trl._ChunkedLogProbFunction
+
+    class Seen:
+        @staticmethod
+        def apply(hidden, *others):
+            calls.append((len(hidden), others[4]))
+            return computed.apply(hidden, *others)
+
+    def loss_and_gradients() -> list[torch.Tensor]:
+        model.zero_grad()
+        loss = trainer.compute_loss(model, dict(batch))
+        loss.backward()
+        return [loss.detach(), *(p.grad.clone() for p in model.parameters() if p.grad is not None)]
+
+    for name in ("_use_triton", "_CHUNKED_LOGPROB_CHUNK_SIZE"):
+        monkeypatch.setattr(of_trl, name, getattr(of_trl, name))  # put back at the end
+    monkeypatch.setattr(of_trl, "_use_triton", lambda _: False)
+    monkeypatch.setattr(of_trl, "_CHUNKED_LOGPROB_CHUNK_SIZE", 32768)
+    monkeypatch.setattr(of_trl, "_ChunkedLogProbFunction", Seen)
+    theirs = loss_and_gradients()
+    monkeypatch.setattr(training, "LOSS_TILE", 100)  # of 512 words
+    training.compute_loss_on_labels_only("cpu")
+    ours = loss_and_gradients()
+    n_labels = int((batch["labels"][:, 1:] != training.IGNORED).sum())
+    assert calls == [(batch["labels"][:, 1:].numel(), 32768), (n_labels, 100)]
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+_TOUCHED_AGAIN = """
+import resource, sys, torch
+from medisum_utils.modelling import training
+
+training.keep_freed_memory(sys.argv[1])
+for _ in range(3):
+    torch.ones(2**24)
+n_before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(4):
+    torch.ones(2**24)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - n_before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
+def test_memory_that_was_freed_is_used_again():
+    """64 MiB are 16,384 pages: where they go back to the system, each is cleared anew."""
+    command = [sys.executable, "-c", _TOUCHED_AGAIN, "cpu"]
+    n_pages = int(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
+    assert n_pages < 1000
 
 
 def test_rows_and_labels_are_counted(base, tmp_path):
