@@ -53,7 +53,7 @@ figures.use_style()
 
 # %%
 from medisum_utils.evaluation import page
-from medisum_utils.modelling.generation import generate_notes
+from medisum_utils.modelling.generation import Decoding, generate_notes
 from medisum_utils.modelling.model import load_base, load_tokenizer
 from medisum_utils.modelling.prompt import Renderer
 from medisum_utils.pretraining import ablation_record, prepare, probes, record as records
@@ -342,7 +342,7 @@ fresh.round(3)
 asked_for = list(generate(n_notes, seed=seed, split="valid"))
 renderer = Renderer(tokenizer, instruction)
 dialogues = [encounter.dialogue_text for encounter in asked_for]
-written = generate_notes(models["stored"], renderer, dialogues, max_new_tokens=max_new_tokens)
+written = generate_notes(models["stored"], renderer, dialogues, Decoding(max_new_tokens))
 references = [encounter.note_text for encounter in asked_for]
 scores = metrics.rouge_scores(references, [each.text for each in written])
 rouge1 = metrics.interval(scores["rouge1"])

@@ -23,6 +23,7 @@ profile = "tiny"  # whose splits: data/processed/<profile>/
 seed = 17  # chooses the example that is shown
 base_model = "models/medisum-tiny-base"  # of the whole run, a hub name or a path; its tokenizer
 instruction = "Summarise the visit as a SOAP note."  # the system message of every example
+parts = "whole"  # how a note is asked for: whole, section or divisions; see `notes.parts`
 max_tokens = 2048  # prompt and note together, tokens
 too_long = "drop"  # what happens above max_tokens: drop, cut_middle or cut_earliest
 n_shown = 1  # examples shown in full, where 01 says that text may be shown
@@ -38,6 +39,7 @@ from IPython.display import HTML, Markdown, display
 from medisum_utils import figures, runs
 from medisum_utils.clutter import silence_clutter
 from medisum_utils.encounter import read_jsonl
+from medisum_utils.notes.parts import parts_of, parts_to_write
 from medisum_utils.runs import profiles
 
 silence_clutter()
@@ -86,7 +88,7 @@ show_text = runs.text_is_shown(profile)
 # %%
 tokenizer = load_tokenizer(base_model)
 check_positions(base_model, max_tokens)
-renderer = Renderer(tokenizer, instruction, base_model)
+renderer = Renderer(tokenizer, instruction, base_model, parts)
 encounters = {split: read_jsonl(path) for split, path in paths.items()}
 pd.DataFrame({"encounters": {split: len(rows) for split, rows in encounters.items()}}).rename_axis(
     "split"
@@ -101,6 +103,15 @@ pd.DataFrame({"encounters": {split: len(rows) for split, rows in encounters.item
 
 # %%
 print(renderer.template.shown)
+
+# %% [markdown]
+# A note may be written in one answer or in several, part by part. Then each part is asked for
+# below the one before it, the first below the dialogue, and the dialogue is read only once.
+
+# %%
+requests = [part.request for part in parts_to_write(parts)]
+asked_for = "; then: ".join(f"“{request}”" for request in requests if request)
+display(Markdown(f"Asked for: {asked_for or 'the whole note at once, without further words'}."))
 
 # %% [markdown]
 # Its control tokens are single entries of the vocabulary. The table counts them in the text above
@@ -187,17 +198,23 @@ if not show_text:
     display(Markdown("*No text of this data is shown: see `show_text` in 01.*"))
 
 # %% [markdown]
-# The supervised tokens, decoded, must be the note and nothing else. That is
+# The supervised tokens, decoded, must be the note, part by part, and nothing else. That is
 # checked for every example:
 
 # %%
-notes = {e.id: e.note_text for split in SPLITS for e in encounters[split]}
+answers = {
+    e.id: [part.answer for part in parts_of(e, parts)]
+    for split in SPLITS
+    for e in encounters[split]
+}
 n_checked = 0
 for split in SPLITS:
     for example in examples[split]:
-        (completion,) = example.completions
-        assert completion[-1] == renderer.template.end_of_turn, example.id
-        assert renderer.decode_note(completion) == notes[example.id], example.id
+        supervised = example.completions
+        assert {tokens[-1] for tokens in supervised} == {renderer.template.end_of_turn}, example.id
+        assert [renderer.decode_note(part) for part in supervised] == answers[example.id], (
+            example.id
+        )
         n_checked += 1
 
 # %% [markdown]

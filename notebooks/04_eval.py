@@ -25,7 +25,10 @@ seed = 17  # of the bootstrap, and of what is drawn to be shown
 test_splits: str = ""  # such as "test,test_unseen"; empty: all tests that 01 made, first read here
 n_test = 200  # encounters of each split, the first ones; 0 takes all
 n_base = 20  # how many of them the base without adapter writes too, at length; 0 takes all
-max_new_tokens = 288  # longest note, tokens; scored here, served so by 05
+max_new_tokens = 288  # longest part of a note, tokens; scored here, served so by 05
+n_candidates = 1  # drawn for each part, of which the consensus is taken; 1 decodes greedily
+temperature = 0.7  # of what is drawn
+min_p = 0.05  # tokens less likely than this share of the likeliest one are never drawn
 batch_size = 32  # notes written at once
 n_worst = 5  # worst notes shown in full
 n_examples = 12  # omitted and hallucinated facts shown, where 01 says that text may be shown
@@ -52,6 +55,7 @@ from medisum_utils.modelling import checkpoints, model, training_record
 from medisum_utils.modelling.adapter import ADAPTER_FILES, trained_base
 from medisum_utils.modelling.card import CARD_FILE, write_card
 from medisum_utils.modelling.decoding import DECODING_FILE, Decoding, write_decoding
+from medisum_utils.modelling.prompt import read_prompt
 from medisum_utils.runs import profiles, results
 
 figures.use_style()
@@ -96,6 +100,8 @@ data = training_record.data_digests(runs.processed_dir(profile))
 record = training_record.check_adapter(adapter, base_sha256=base_sha256, data=data)
 train = read_jsonl(paths["train"])
 encounters = {name: read_jsonl(paths[name])[: n_test or None] for name in names}
+encounters = systems.with_named_sections(encounters, read_prompt(adapter)["parts"])
+names = list(encounters)
 facts_are_known = all(evaluation.facts_known(part) for part in encounters.values())
 counts = results.listed(f"{len(part)} of `{name}`" for name, part in encounters.items())
 page.say(f"Held out: {counts}. Base model `{base}`, adapter `{runs.shown_path(adapter)}`.")
@@ -121,11 +127,12 @@ for name, part in encounters.items():
 # **Base** and **fine-tuned** get the same prompt, the same 4-bit weights (dequantised, since
 # decoding in NF4 is slower on a CPU) and the same decoding; the second has the adapter merged in.
 # Their notes are kept below `data/processed/` and taken again only if weights, data, parameters and
-# versions are all the same. Decoding is greedy, and no stretch of three or more tokens is written
-# twice in a row, which is how a small model gets stuck.
+# versions are all the same. No stretch of three or more tokens is written twice in a row, which is
+# how a small model gets stuck. Where notes are one section each and the model is asked for
+# sections, it writes each split twice: it finds the section itself, then (`_named`) is told it.
 
 # %%
-decoding = Decoding(max_new_tokens)
+decoding = Decoding(max_new_tokens, n_candidates, temperature, min_p)
 written = systems.write_all(
     base,
     adapter,
@@ -154,7 +161,11 @@ on_same = {name: evaluation.same_encounters(scores[name]) for name in names}
 same = {name: part for name, part in on_same.items() if part is not None}
 splits = {
     name: evaluation.split_metrics(
-        scores[name], same.get(name), runs.sha256_file(paths[name]), seed, written[name]
+        scores[name],
+        same.get(name),
+        runs.sha256_file(paths[name.removesuffix(systems.NAMED)]),
+        seed,
+        written[name],
     )
     for name in names
 }
@@ -334,7 +345,7 @@ else:
 # it never said that it was done.
 
 # %%
-page.show(tables.decoding_table(written), f"Greedy, at most {max_new_tokens} tokens")
+page.show(tables.decoding_table(written), f"Decoding: {decoding.described}")
 runs.write_json(step.stage(runs.report_dir(profile) / "metrics.json"), metrics)
 write_decoding(step.stage(adapter / DECODING_FILE), decoding, adapter)
 write_card(step.stage(adapter / CARD_FILE), adapter, profile, metrics)

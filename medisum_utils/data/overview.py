@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 
 from medisum_utils.data import variety
-from medisum_utils.data.sources import CORPUS_HEADER, MTS, SYNTHETIC, Splits, is_generated
+from medisum_utils.data.sources import MTS, SYNTHETIC, Splits, is_generated
 from medisum_utils.encounter import SECTIONS, Encounter
-from medisum_utils.notes.headers import header_rows
+from medisum_utils.notes.headers import CORPUS_HEADER, header_rows
 from medisum_utils.synthesis.augmented import EXCHANGED
 
 ROUGE1_MEAN = "ROUGE-1 of its note, mean"

@@ -20,6 +20,7 @@ from medisum_utils.data.grouping import split_encounters
 from medisum_utils.data.leaks import NEAR_DUPLICATE, remove_leaks
 from medisum_utils.data.own_data import is_own, load_own
 from medisum_utils.encounter import Encounter, NoteSection, write_jsonl
+from medisum_utils.notes.headers import CORPUS_HEADER
 from medisum_utils.runs import resolve, sha256_file
 from medisum_utils.synthesis.augmented import with_exchanged_names
 from medisum_utils.synthesis.casebook import FOLDER as CASEBOOK
@@ -28,7 +29,6 @@ from medisum_utils.synthesis.soap import HEADERS
 
 SYNTHETIC, ACI, MTS = "synthetic", "aci-bench", "mts-dialog"
 BOTH = f"{ACI}+{MTS}"
-CORPUS_HEADER = "section_header"  # key of `Encounter.meta`: MTS-Dialog's own header of the section
 
 Splits = dict[str, list[Encounter]]
 Part = TypeVar("Part", int, list[Encounter])  # of a split: its count or its encounters

@@ -23,7 +23,12 @@ from medisum_utils.data import variety
 from medisum_utils.encounter import Encounter
 from medisum_utils.modelling.adapter import ADAPTER_FILES, require_adapter
 from medisum_utils.modelling.decoding import Decoding
-from medisum_utils.modelling.generation import WrittenNote, generate_notes
+from medisum_utils.modelling.generation import (
+    Visit,
+    WrittenNote,
+    generate_notes,
+    reserved_tokens,
+)
 from medisum_utils.modelling.model import (
     WRITING_DTYPES,
     base_digest,
@@ -33,6 +38,8 @@ from medisum_utils.modelling.model import (
     pick_device,
 )
 from medisum_utils.modelling.prompt import PROMPT_FILE, Renderer
+from medisum_utils.notes.parts import WHOLE, section_title
+from medisum_utils.notes.scored_texts import protocol_of
 from medisum_utils.runs import live
 from medisum_utils.runs.files import write_json_lines
 
@@ -41,10 +48,22 @@ if TYPE_CHECKING:
 
 MODEL_SYSTEMS = ("base", "finetuned")
 SYSTEMS = ("copy", "nearest", *MODEL_SYSTEMS)
+NAMED = "_named"  # ends the name of a split whose prompts say which section to write
 
 # What may change a note beside data and weights; a change of any makes old notes stale.
-_CODE = ("adapter.py", "generation.py", "model.py", "prompt.py", "row_attention.py")
-_MODELLING = Path(modelling.__file__).parent
+_CODE = (
+    "modelling/adapter.py",
+    "modelling/consensus.py",
+    "modelling/conversation.py",
+    "modelling/generation.py",
+    "modelling/model.py",
+    "modelling/plain_text.py",
+    "modelling/prompt.py",
+    "modelling/row_attention.py",
+    "modelling/template.py",
+    "notes/parts.py",
+)
+_PACKAGE = Path(modelling.__file__).parents[1]
 _PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "tokenizers")
 
 
@@ -79,6 +98,27 @@ class WrittenNotes:
     def n_unfinished(self) -> int:
         """Notes that reached the token limit."""
         return sum(not note.finished for note in self.notes)
+
+
+def with_named_sections(
+    splits: Mapping[str, Sequence[Encounter]], parts: str
+) -> dict[str, Sequence[Encounter]]:
+    """The splits, each whose notes are one section a second time, for prompts that name it.
+
+    MTS-Dialog has two tasks: to find the section and write it, and to write the one that is given.
+    A model that writes notes whole (`parts`) is asked for no section, and has only the first.
+    """
+    both: dict[str, Sequence[Encounter]] = {}
+    for split, encounters in splits.items():
+        both[split] = encounters
+        if parts != WHOLE and protocol_of(encounters) == "mts":
+            both[f"{split}{NAMED}"] = encounters
+    return both
+
+
+def _visit(encounter: Encounter, split: str) -> Visit:
+    section = section_title(encounter) if split.endswith(NAMED) else ""
+    return Visit(encounter.dialogue_text, section)
 
 
 def copied(encounters: Sequence[Encounter]) -> list[str]:
@@ -158,13 +198,18 @@ def write_all(
         for split, encounters in splits.items():
             asked = encounters[: n_base or None] if system == "base" else encounters
             ids = [encounter.id for encounter in asked]
-            texts = "\0".join(part for e in asked for part in (e.id, e.dialogue_text))
+            visits = [_visit(encounter, split) for encounter in asked]
+            texts = "\0".join(
+                part
+                for each, visit in zip(ids, visits, strict=True)
+                for part in (each, visit.dialogue, visit.section)
+            )
             key = {**settings, "dialogues": hashlib.sha256(texts.encode()).hexdigest()}
             path = folder / f"{split}_{system}.jsonl"
             notes = read_written(path, key, ids)
             if notes is None:
                 model = model or _load(system, base, adapter)
-                notes = _write(model, renderer, asked, decoding, batch_size)
+                notes = _write(model, renderer, visits, decoding, batch_size)
                 keep_written(path, key, ids, notes)
             written[split][system] = notes
         del model  # the next one needs the memory
@@ -182,11 +227,11 @@ def _settings(
         "system": system,
         "base": base_digest(base),
         "adapter": {name: runs.sha256_file(adapter / name) for name in files},
-        "decoding": decoding.as_arguments(),
+        "decoding": asdict(decoding),
         "batch_size": batch_size,
         "device": pick_device(),
         "versions": {name: installed.get(name) for name in _PACKAGES},
-        "code": {name: runs.sha256_file(_MODELLING / name) for name in _CODE},
+        "code": {name: runs.sha256_file(_PACKAGE / name) for name in _CODE},
     }
 
 
@@ -202,21 +247,22 @@ def _load(system: str, base: str, adapter: Path) -> PreTrainedModel:
 def _write(
     model: PreTrainedModel,
     renderer: Renderer,
-    encounters: Sequence[Encounter],
+    visits: Sequence[Visit],
     decoding: Decoding,
     batch_size: int,
 ) -> WrittenNotes:
     """Lets the model write, and tells the runner's terminal by `runs.live` how many are done."""
     started = time.perf_counter()
-    tell = functools.partial(live.tell, "note", n_total=len(encounters))
+    tell = functools.partial(live.tell, "note", n_total=len(visits))
     tell(n_done=0)
     notes = generate_notes(
         model,
         renderer,
-        copied(encounters),
-        **decoding.as_arguments(),
+        visits,
+        decoding,
         batch_size=batch_size,
-        max_prompt_tokens=model.config.max_position_embeddings - decoding.max_new_tokens,
+        max_prompt_tokens=model.config.max_position_embeddings
+        - reserved_tokens(renderer, decoding),
         on_batch=lambda n_done: tell(n_done=n_done),
     )
     return WrittenNotes(tuple(notes), time.perf_counter() - started)

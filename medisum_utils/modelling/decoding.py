@@ -10,7 +10,6 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from medisum_utils.modelling.adapter import ADAPTER_FILES
 from medisum_utils.runs import sha256_file, shown_path, write_json
@@ -20,20 +19,39 @@ DECODING_FILE = "decoding.json"
 
 @dataclass(frozen=True, slots=True)
 class Decoding:
-    """Greedy decoding of at most `max_new_tokens` tokens; see `generation.generate_notes`.
+    """How each part of a note is decoded, in at most `max_new_tokens` tokens.
+
+    With one candidate decoding is greedy. With more, as many are drawn at `temperature`, without
+    tokens that have less than `min_p` of the likeliest one's probability, and the one that agrees
+    best with the others is taken; see `consensus`.
 
     Raises: ValueError for values out of range.
     """
 
     max_new_tokens: int
+    n_candidates: int = 1
+    temperature: float = 0.7
+    min_p: float = 0.05
 
     def __post_init__(self) -> None:
-        if self.max_new_tokens < 1:
-            raise ValueError(f"expected max_new_tokens of 1 or more, got {self.max_new_tokens}")
+        if self.max_new_tokens < 1 or self.n_candidates < 1:
+            raise ValueError(
+                "expected max_new_tokens and n_candidates of 1 or more, got "
+                f"{self.max_new_tokens} and {self.n_candidates}"
+            )
+        if self.temperature <= 0 or not 0 <= self.min_p < 1:
+            raise ValueError(
+                "expected a temperature above 0 and min_p from 0 to below 1, got "
+                f"{self.temperature} and {self.min_p}"
+            )
 
-    def as_arguments(self) -> dict[str, Any]:
-        """The fields as keyword arguments of `generate_notes`."""
-        return asdict(self)
+    @property
+    def described(self) -> str:
+        """The decoding in words, as a report says it."""
+        at_most = f"at most {self.max_new_tokens} tokens"
+        if self.n_candidates == 1:
+            return f"greedy, {at_most}"
+        return f"the consensus of {self.n_candidates} drawn at {self.temperature}, {at_most}"
 
 
 def write_decoding(path: str | os.PathLike, decoding: Decoding, adapter: str | os.PathLike) -> Path:

@@ -1,13 +1,16 @@
-"""Writes notes by greedy decoding in batches; each note has its length and whether it ended."""
+"""Writes notes in batches, part by part; each note has its length and whether it ended."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from medisum_utils.modelling.consensus import DrawnTokens, most_agreed
+from medisum_utils.modelling.decoding import Decoding
 from medisum_utils.modelling.prompt import Renderer
 from medisum_utils.modelling.row_attention import rows_on_cpu
+from medisum_utils.notes.parts import NOT_DISCUSSED, Part, join_parts, parts_to_write
 
 if TYPE_CHECKING:
     import torch
@@ -17,93 +20,160 @@ SHORTEST, LONGEST = 3, 64  # tokens of a stretch that may not follow itself, see
 
 
 @dataclass(frozen=True, slots=True)
-class WrittenNote:
-    """One note; `n_tokens` counts its stop token, `finished` says that there was one.
+class Visit:
+    """A dialogue to write a note on; `section` names the note's one section where that is given."""
 
-    `n_cut_turns` turns of its dialogue were left out to make the prompt fit.
+    dialogue: str
+    section: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenNote:
+    """One note; `n_tokens` counts its stop tokens, `finished` says that every part had one.
+
+    `n_cut_turns` turns of its dialogue were left out to make the prompt fit. `section` is the name
+    that the model gave the section before it wrote it, "" where it was given or not asked for.
     """
 
     text: str
     n_tokens: int
     finished: bool
     n_cut_turns: int = 0
+    section: str = ""
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A note on its way: its parts, of which those before `at` are written."""
+
+    dialogue: str
+    parts: list[Part]
+    n_cut_turns: int
+    n_tokens: int = 0
+    finished: bool = True
+    prompt: list[int] = field(default_factory=list)
+
+    def answer(self, at: int, note: WrittenNote) -> None:
+        """Takes a written part; the next request stands below it, so that it cannot be empty."""
+        text = note.text if note.text.strip() or len(self.parts) == 1 else NOT_DISCUSSED
+        self.parts[at] = replace(self.parts[at], answer=text)
+        self.n_tokens += note.n_tokens
+        self.finished &= note.finished
+
+    def note(self, named: str) -> WrittenNote:
+        """The finished note; `named` is the section's name where it was given."""
+        text = join_parts([part.answer or "" for part in self.parts if part.in_note])
+        section = next((p.answer or "" for p in self.parts if not p.in_note and not named), "")
+        return WrittenNote(text, self.n_tokens, self.finished, self.n_cut_turns, section)
 
 
 def generate_notes(
     model: PreTrainedModel,
     renderer: Renderer,
-    dialogues: Sequence[str],
+    visits: Sequence[str | Visit],
+    decoding: Decoding,
     *,
-    max_new_tokens: int,
     batch_size: int = 16,
     max_prompt_tokens: int | None = None,
     on_batch: Callable[[int], None] | None = None,
 ) -> list[WrittenNote]:
-    """One note per dialogue, in the order given, by greedy decoding with a key-value cache.
+    """One note per visit (or dialogue), in the order given, decoded with a key-value cache.
 
-    Dialogues of similar length share a batch, padded on the left. `max_prompt_tokens` cuts longer
-    ones in their middle; without it they raise. In float32 a note does not depend on its batch; in
-    bfloat16 rounding may decide a near tie. `on_batch` gets the number of notes done so far. The
-    model is left in `eval` mode.
+    A note is written in the parts that the renderer asks for, each answer below those before it.
+    Visits of similar length share a batch of `batch_size` rows, padded on the left; with several
+    candidates a visit has as many rows. `max_prompt_tokens` cuts longer dialogues in their middle;
+    without it they raise. In float32 a note does not depend on its batch; in bfloat16 rounding may
+    decide a near tie. `on_batch` gets the number of notes done so far. The model is left in `eval`
+    mode.
 
-    Raises: ValueError for a prompt that leaves fewer than `max_new_tokens` positions, or for sizes
-    below 1.
+    Raises: ValueError for a prompt that leaves fewer than `reserved_tokens` positions, or for a
+    batch size below 1.
     """
-    if max_new_tokens < 1 or batch_size < 1:
-        raise ValueError(
-            f"expected max_new_tokens and batch_size of 1 or more, got {max_new_tokens} and "
-            f"{batch_size}"
-        )
-    fitted = [
-        (text, 0) if max_prompt_tokens is None else renderer.fit(text, max_prompt_tokens)
-        for text in dialogues
-    ]
-    prompts = [renderer.prompt_ids(text) for text, _ in fitted]
-    room = model.config.max_position_embeddings - max_new_tokens
-    longest = max(map(len, prompts), default=0)
+    if batch_size < 1:
+        raise ValueError(f"expected batch_size of 1 or more, got {batch_size}")
+    asked = [visit if isinstance(visit, Visit) else Visit(visit) for visit in visits]
+    drafts = []
+    for visit in asked:
+        text, n_cut = visit.dialogue, 0
+        if max_prompt_tokens is not None:
+            text, n_cut = renderer.fit(text, max_prompt_tokens)
+        parts = parts_to_write(renderer.parts, visit.section)
+        drafts.append(_Draft(text, parts, n_cut, prompt=renderer.prompt_ids(text, parts)))
+    reserved = reserved_tokens(renderer, decoding)
+    room = model.config.max_position_embeddings - reserved
+    longest = max((len(draft.prompt) for draft in drafts), default=0)
     if longest > room:
         raise ValueError(
-            f"expected prompts of at most {room} tokens beside {max_new_tokens} new ones, got one "
+            f"expected prompts of at most {room} tokens beside {reserved} new ones, got one "
             f"of {longest}; set max_prompt_tokens to cut it, or max_new_tokens lower"
         )
     # The longest first: what needs most memory fails early.
-    order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
-    notes: dict[int, WrittenNote] = {}
+    order = sorted(range(len(drafts)), key=lambda i: -len(drafts[i].prompt))
+    n_at_once, n_done = max(1, batch_size // decoding.n_candidates), 0
     model.eval()
     with rows_on_cpu(model):
-        for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
-            written = _write(model, renderer, [prompts[i] for i in rows], max_new_tokens)
-            for i, new_ids in zip(rows, written, strict=True):
-                notes[i] = _note(renderer, new_ids, n_cut_turns=fitted[i][1])
+        for start in range(0, len(order), n_at_once):
+            batch = [drafts[i] for i in order[start : start + n_at_once]]
+            for at in range(max(len(draft.parts) for draft in batch)):
+                _write_part(model, renderer, batch, at, decoding)
+            n_done += len(batch)
             if on_batch is not None:
-                on_batch(len(notes))
-    return [notes[i] for i in range(len(prompts))]
+                on_batch(n_done)
+    return [draft.note(visit.section) for draft, visit in zip(drafts, asked, strict=True)]
+
+
+def reserved_tokens(renderer: Renderer, decoding: Decoding) -> int:
+    """The positions that the answers and the requests between them may take, in tokens."""
+    parts = parts_to_write(renderer.parts)
+    said = [replace(part, answer="-") for part in parts[:-1]]
+    n_between = len(renderer.prompt_ids("-", [*said, parts[-1]])) - len(renderer.prompt_ids("-"))
+    return n_between + len(parts) * decoding.max_new_tokens
+
+
+def _write_part(
+    model: PreTrainedModel, renderer: Renderer, batch: Sequence[_Draft], at: int, decoding: Decoding
+) -> None:
+    """Writes part number `at` of every draft that asks for one more."""
+    drafts = [d for d in batch if at < len(d.parts) and d.parts[at].answer is None]
+    if not drafts:
+        return
+    if not drafts[0].parts[at].in_note:
+        decoding = replace(decoding, n_candidates=1)  # a name, which needs no consensus
+    n = decoding.n_candidates
+    prompts = [renderer.prompt_ids(draft.dialogue, draft.parts) for draft in drafts]
+    rows = _write(model, renderer, [prompt for prompt in prompts for _ in range(n)], decoding)
+    for number, draft in enumerate(drafts):
+        written = [_note(renderer, ids) for ids in rows[number * n : (number + 1) * n]]
+        draft.answer(at, written[most_agreed([note.text for note in written])])
 
 
 def _write(
-    model: PreTrainedModel, renderer: Renderer, prompts: Sequence[list[int]], max_new_tokens: int
+    model: PreTrainedModel, renderer: Renderer, prompts: Sequence[list[int]], decoding: Decoding
 ) -> list[list[int]]:
     """The new tokens of each prompt, padded to the same length."""
     import torch
 
     input_ids, attention_mask = left_padded(prompts, renderer.pad_id)  # (batch, prompt tokens)
     n_prompt = input_ids.shape[1]
+    processors = [NoStutter(n_prompt)]
+    if decoding.n_candidates > 1:
+        processors.append(DrawnTokens(prompts, decoding))
     with torch.inference_mode():
         output = model.generate(
             input_ids=input_ids.to(model.device),
             attention_mask=attention_mask.to(model.device),
-            generation_config=_greedy(renderer, max_new_tokens, model.device.type),
-            logits_processor=[NoStutter(n_prompt)],
+            generation_config=_greedy(renderer, decoding.max_new_tokens, model.device.type),
+            logits_processor=processors,
         )
     return output[:, n_prompt:].tolist()  # (batch, new tokens)
 
 
 def _greedy(renderer: Renderer, max_new_tokens: int, device: str) -> GenerationConfig:
-    """Greedy decoding that stops at the end of turn; the model's own sampling settings are ignored.
+    """Takes the best token until the end of turn; the model's own sampling settings are ignored.
 
-    On a CPU the cache is static, at its full length from the start. That saves a tenth (16 notes at
-    a time) to a fifth (32) of the time, since the other one is copied whole for each new token.
+    Where candidates are drawn, `DrawnTokens` makes the drawn token the best one. On a CPU the cache
+    is static, at its full length from the start. That saves a tenth (16 notes at a time) to a fifth
+    (32) of the time, since the other one is copied whole for each new token.
     """
     from transformers import GenerationConfig
 
@@ -129,11 +199,11 @@ def left_padded(prompts: Sequence[Sequence[int]], pad_id: int) -> tuple[torch.Te
     return torch.tensor(ids), torch.tensor(mask)
 
 
-def _note(renderer: Renderer, new_ids: Sequence[int], n_cut_turns: int) -> WrittenNote:
-    """The note in a row of new tokens, up to its stop token; what follows is padding."""
+def _note(renderer: Renderer, new_ids: Sequence[int]) -> WrittenNote:
+    """The answer in a row of new tokens, up to its stop token; what follows is padding."""
     stop = next((i for i, token in enumerate(new_ids) if token in renderer.stop_ids), None)
     n_tokens = len(new_ids) if stop is None else stop + 1
-    return WrittenNote(renderer.decode_note(new_ids), n_tokens, stop is not None, n_cut_turns)
+    return WrittenNote(renderer.decode_note(new_ids), n_tokens, stop is not None)
 
 
 class NoStutter:
@@ -160,6 +230,9 @@ class NoStutter:
         for length in range(SHORTEST, min(LONGEST, (n + 1) // 2) + 1):
             # The last `length - 1` tokens repeat the stretch before: one more completes it.
             last, previous = note[:, n - length + 1 :], note[:, n - 2 * length + 1 : n - length]
-            (stuck,) = (last == previous).all(dim=1).nonzero(as_tuple=True)
-            scores[stuck, note[stuck, n - length]] = -float("inf")
+            # Without `nonzero`, for which a GPU would have to wait at each length of each token.
+            stuck = (last == previous).all(dim=1, keepdim=True)  # (rows, 1)
+            next_one = note[:, n - length].unsqueeze(1)
+            barred = scores.gather(1, next_one).masked_fill(stuck, -float("inf"))
+            scores.scatter_(1, next_one, barred)
         return scores

@@ -17,6 +17,7 @@ from medisum_utils.modelling.adapter import read_record_file
 from medisum_utils.modelling.conversation import ChatEncoder, Message
 from medisum_utils.modelling.example import RenderedExample
 from medisum_utils.modelling.template import ASSISTANT, SYSTEM, USER
+from medisum_utils.notes.parts import WHOLE, Part, parts_of, parts_to_write
 from medisum_utils.runs import write_json
 
 if TYPE_CHECKING:
@@ -25,25 +26,33 @@ if TYPE_CHECKING:
 TOO_LONG_POLICIES = ("drop", "cut_middle", "cut_earliest")
 CUT_MARK = "[...]"  # stands where turns were left out, so that the model sees the gap
 PROMPT_FILE = "prompt.json"
+_RECORDED = ("template", "base_model", "tokenizer_sha256", "instruction")
 
 
 class Renderer:
     """Renders system (instruction), user (dialogue) and assistant (note) in the base's template.
 
-    `base_model` is the name or path of the base whose tokenizer it is; it is saved with the prompt.
-    `template` is the base's: see `template_of`. `stop_ids` end a note, the end of turn first;
-    `pad_id` pads a batch and is always masked.
+    `parts` says how a note is asked for, one of `notes.parts.SCHEMES`: whole, or in several answers
+    of one conversation, the dialogue in its first message. `base_model` is the name or path of the
+    base whose tokenizer it is. Both are saved with the prompt. `template` is the base's: see
+    `template_of`. `stop_ids` end a note, the end of turn first; `pad_id` pads a batch and is always
+    masked.
 
-    Raises: ValueError for an empty instruction, a base without a usable chat template, or a
-    tokenizer that cannot keep its control tokens out of text.
+    Raises: ValueError for an empty instruction, unknown `parts`, a base without a usable chat
+    template, or a tokenizer that cannot keep its control tokens out of text.
     """
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, instruction: str, base_model: str = ""
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        instruction: str,
+        base_model: str = "",
+        parts: str = WHOLE,
     ) -> None:
+        parts_to_write(parts)  # refuses unknown ones
         if not instruction.strip():
             raise ValueError("expected an instruction with text in it, got an empty one")
-        self.instruction, self.base_model = instruction, base_model
+        self.instruction, self.base_model, self.parts = instruction, base_model, parts
         self._chat = ChatEncoder(tokenizer)
         self.template, self.tokenizer_sha256 = self._chat.template, self._chat.plain.sha256
         self.control_ids: dict[str, int] = dict(self.template.control_ids)
@@ -57,23 +66,40 @@ class Renderer:
         """The tokens of a conversation and their mask, 1 where supervised; see `ChatEncoder`."""
         return self._chat.tokens(messages)
 
-    def prompt(self, dialogue_text: str) -> list[Message]:
-        """The messages before the note: the instruction and the dialogue."""
-        return [Message(SYSTEM, self.instruction), Message(USER, dialogue_text)]
-
-    def prompt_ids(self, dialogue_text: str) -> list[int]:
-        """The tokens up to where the note begins, for training and for serving.
+    def messages(self, dialogue_text: str, parts: Sequence[Part]) -> list[Message]:
+        """The instruction, then request and answer in turn, up to the first answer not written.
 
         Raises: ValueError for an empty dialogue.
         """
-        return self.conversation(self.prompt(dialogue_text))[0]
+        if not dialogue_text.strip():
+            raise ValueError("expected a dialogue with text in it, got an empty one")
+        messages, above = [Message(SYSTEM, self.instruction)], dialogue_text
+        for part in parts:
+            asked = f"{above}\n\n{part.request}" if above and part.request else above
+            messages.append(Message(USER, asked or part.request))
+            if part.answer is None:
+                break
+            messages.append(Message(ASSISTANT, part.answer))
+            above = ""
+        return messages
+
+    def prompt_ids(self, dialogue_text: str, parts: Sequence[Part] | None = None) -> list[int]:
+        """The tokens up to where the first answer that is not written begins.
+
+        `parts` are by default those to write, none of them written. For training and for serving.
+
+        Raises: ValueError for an empty dialogue.
+        """
+        if parts is None:
+            parts = parts_to_write(self.parts)
+        return self.conversation(self.messages(dialogue_text, parts))[0]
 
     def completion_ids(self, note_text: str) -> list[int]:
         """The tokens of a note and its end of turn.
 
         Raises: ValueError for an empty note.
         """
-        pairs = self.conversation([*self.prompt("..."), Message(ASSISTANT, note_text)])
+        pairs = self.conversation(self.messages("...", [Part("", note_text)]))
         return [token for token, supervised in zip(*pairs, strict=True) if supervised]
 
     def example(
@@ -86,11 +112,11 @@ class Renderer:
         if dialogue_text is None:
             dialogue_text = encounter.dialogue_text
         try:
-            ids, mask = self.conversation(
-                [*self.prompt(dialogue_text), Message(ASSISTANT, encounter.note_text)]
-            )
+            parts = parts_of(encounter, self.parts)
+            ids, mask = self.conversation(self.messages(dialogue_text, parts))
         except ValueError as error:
-            raise ValueError(f"{encounter.id}: {error}") from None
+            known = str(error).removeprefix(f"{encounter.id}: ")
+            raise ValueError(f"{encounter.id}: {known}") from None
         return RenderedExample(encounter.id, tuple(ids), tuple(mask), n_cut_turns)
 
     def fit(self, text: str, max_prompt_tokens: int, policy: str = "cut_middle") -> tuple[str, int]:
@@ -130,7 +156,7 @@ class Renderer:
             return whole
         if policy == "drop":
             return "longer than the limit"
-        room = max_tokens - whole.n_completion_tokens
+        room = max_tokens - (len(whole.input_ids) - whole.n_prompt_tokens)
         try:
             return self.example(encounter, *self.fit(encounter.dialogue_text, room, policy))
         except ValueError:
@@ -148,6 +174,7 @@ class Renderer:
             "base_model": self.base_model,
             "tokenizer_sha256": self.tokenizer_sha256,
             "instruction": self.instruction,
+            "parts": self.parts,
             "control_ids": self.control_ids,
             **self.template.record,
         }
@@ -161,7 +188,7 @@ class Renderer:
         tokenizer or chat template that is not the one of training.
         """
         content = read_prompt(folder)
-        renderer = cls(tokenizer, content["instruction"], content["base_model"])
+        renderer = cls(tokenizer, content["instruction"], content["base_model"], content["parts"])
         made_with = f"that {Path(folder).name}/{PROMPT_FILE} was made with, got"
         again = "put that base model back, or run again from 02_format"
         template = renderer.template
@@ -182,15 +209,15 @@ class Renderer:
 
 
 def read_prompt(folder: str | os.PathLike) -> dict[str, Any]:
-    """What `Renderer.save` wrote: template, base_model, tokenizer_sha256, instruction, control_ids.
+    """What `Renderer.save` wrote, by the names of its parameters, and template and control tokens.
 
     A base's own template adds template_sha256 and template_text.
 
     Raises: FileNotFoundError where it is missing, ValueError where it is broken.
     """
-    return read_record_file(
+    content = read_record_file(
         Path(folder) / PROMPT_FILE,
-        dict.fromkeys(("template", "base_model", "tokenizer_sha256", "instruction"), str)
-        | {"control_ids": dict},
+        dict.fromkeys(_RECORDED, str) | {"control_ids": dict},
         "notebook 02_format writes it for 03_qlora_train, which puts it beside the adapter",
     )
+    return {"parts": WHOLE, **content}  # files from before there were parts have none

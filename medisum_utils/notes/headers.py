@@ -19,6 +19,7 @@ from medisum_utils.notes.text_files import unix_lines
 
 UNKNOWN = "unknown"
 WHOLE_NOTE = "Note"  # the header for text without one
+CORPUS_HEADER = "section_header"  # key of `Encounter.meta`: MTS-Dialog's own header of the section
 
 _SOAP_HEADER = re.compile(rf"({'|'.join(SECTIONS)})[ \t]*:[ \t]*", re.IGNORECASE)
 _LONE_HEADER = re.compile(r"([^\W\d_][^:]{0,58}?)[ \t]*:[ \t]*")
@@ -35,6 +36,13 @@ def header_rows() -> tuple[dict[str, str], ...]:
 def soap_of_headers(corpus: str) -> dict[str, str]:
     """Maps the headers of "mts-dialog", "aci-bench" or "own" to a section of `NoteSection.soap`."""
     return {row["header"]: row["soap"] for row in header_rows() if row["corpus"] == corpus}
+
+
+def title_of(header: str) -> str:
+    """The words for a corpus's header, as "Chief complaint" for "CC"; else the header itself."""
+    return next(
+        (row["title"] or header for row in header_rows() if row["header"] == header), header
+    )
 
 
 @cache

@@ -26,6 +26,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoTokenizer, LlamaForCausalLM
 
 from medisum_utils.encounter import Encounter
+from medisum_utils.modelling.decoding import Decoding
 from medisum_utils.modelling.example import RenderedExample
 from medisum_utils.modelling.generation import generate_notes
 from medisum_utils.modelling.prompt import Renderer
@@ -162,7 +163,7 @@ def _scores(
         model,
         renderer,
         [encounter.dialogue_text for encounter in encounters],
-        max_new_tokens=LONGEST_NOTE,
+        Decoding(LONGEST_NOTE),
         max_prompt_tokens=model.config.max_position_embeddings - LONGEST_NOTE,
         batch_size=100,
     )

@@ -15,7 +15,7 @@ from medisum_utils import runs
 from medisum_utils.modelling.adapter import require_adapter, trained_base
 from medisum_utils.modelling.checkpoints import ADAPTER_AND_BESIDE
 from medisum_utils.modelling.decoding import DECODING_FILE, Decoding, read_decoding
-from medisum_utils.modelling.generation import WrittenNote, generate_notes
+from medisum_utils.modelling.generation import WrittenNote, generate_notes, reserved_tokens
 from medisum_utils.modelling.model import (
     base_digest,
     load_tokenizer,
@@ -42,7 +42,8 @@ class ModelWriter:
     @property
     def max_prompt_tokens(self) -> int:
         """The longest prompt that leaves room for the note, in tokens."""
-        return self.model.config.max_position_embeddings - self.decoding.max_new_tokens
+        positions = self.model.config.max_position_embeddings
+        return positions - reserved_tokens(self.renderer, self.decoding)
 
     def count_tokens(self, dialogue: str) -> int:
         """The length of the rendered prompt, in tokens."""
@@ -54,7 +55,7 @@ class ModelWriter:
             self.model,
             self.renderer,
             list(dialogues),
-            **self.decoding.as_arguments(),
+            self.decoding,
             batch_size=len(dialogues),
         )
 

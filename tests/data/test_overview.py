@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 
 from medisum_utils.data import overview
-from medisum_utils.data.sources import CORPUS_HEADER, MTS
+from medisum_utils.data.sources import MTS
 from medisum_utils.data.variety import Nearest
 from medisum_utils.encounter import Encounter, Fact, NoteSection, Turn
+from medisum_utils.notes.headers import CORPUS_HEADER
 from medisum_utils.synthesis.augmented import EXCHANGED
 
 

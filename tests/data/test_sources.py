@@ -11,7 +11,7 @@ import pytest
 from medisum_utils.data import sources
 from medisum_utils.data.grouping import PATIENT
 from medisum_utils.data.leaks import LeakError, check_leaks
-from medisum_utils.notes.headers import soap_of_headers
+from medisum_utils.notes.headers import CORPUS_HEADER, soap_of_headers
 from medisum_utils.synthesis.augmented import EXCHANGED
 
 SIZES = {"train": 6, "valid": 2, "test": 3, "test_unseen": 2}
@@ -167,7 +167,7 @@ def test_mts_notes_stand_under_soap_headers_with_their_text_untouched(corpora: P
         for one, before in zip(part, original[name], strict=True):
             (section,), (theirs,) = one.note, before.note
             assert section.text == theirs.text
-            assert one.meta[sources.CORPUS_HEADER] == theirs.header
+            assert one.meta[CORPUS_HEADER] == theirs.header
             assert section.soap == soap[theirs.header]
             assert section.header.lower() == section.soap
             assert one.turns == before.turns

@@ -178,7 +178,7 @@ def test_a_system_decodes_as_it_was_told(trained, tmp_path):
         merge(base, folder),
         Renderer.load(folder, load_tokenizer(base)),
         systems.copied(visits),
-        max_new_tokens=5,
+        Decoding(5),
     )
     assert short.notes == tuple(by_hand)
     assert write(trained, visits, tmp_path)["finetuned"].texts != short.texts

@@ -10,9 +10,16 @@ import small_model
 import torch
 from test_stutter import stutters
 
-from medisum_utils.modelling.generation import generate_notes, left_padded
+from medisum_utils.modelling.decoding import Decoding
+from medisum_utils.modelling.generation import (
+    Visit,
+    generate_notes,
+    left_padded,
+    reserved_tokens,
+)
 from medisum_utils.modelling.model import base_digest, load_base, load_tokenizer
 from medisum_utils.modelling.prompt import Renderer
+from medisum_utils.notes.parts import NOT_DISCUSSED, join_parts, parts_to_write
 
 N_NEW = 24
 
@@ -37,7 +44,11 @@ def by_hand(model, renderer: Renderer, dialogue: str, n_new: int) -> list[int]:
 
     The best token is taken that does not make the note stutter, by the rule of `test_stutter`.
     """
-    ids = renderer.prompt_ids(dialogue)
+    return greedy(model, renderer, renderer.prompt_ids(dialogue), n_new)
+
+
+def greedy(model, renderer: Renderer, ids: list[int], n_new: int) -> list[int]:
+    """The tokens that follow `ids`, one by one, without cache, batch or padding."""
     new: list[int] = []
     with torch.no_grad():
         while len(new) < n_new and not set(new) & set(renderer.stop_ids):
@@ -64,7 +75,7 @@ def expected(model, renderer, dialogues) -> list[list[int]]:
 def test_a_note_does_not_depend_on_its_batch(model, renderer, dialogues, expected, batch_size):
     lengths = {len(renderer.prompt_ids(d)) for d in dialogues}
     assert len(lengths) > 3  # or nothing is padded
-    notes = generate_notes(model, renderer, dialogues, max_new_tokens=N_NEW, batch_size=batch_size)
+    notes = generate_notes(model, renderer, dialogues, Decoding(N_NEW), batch_size=batch_size)
     assert [note.text for note in notes] == [renderer.decode_note(ids) for ids in expected]
     assert [note.n_tokens for note in notes] == [len(ids) for ids in expected]
     assert [note.finished for note in notes] == [ids[-1] in renderer.stop_ids for ids in expected]
@@ -74,7 +85,7 @@ def test_notes_end_at_the_end_of_turn(base, renderer, dialogues, expected):
     places = {t: [ids.index(t) for ids in expected if t in ids] for t in set(sum(expected, []))}
     token = max(places, key=lambda t: (len(set(places[t])), t))
     model = stop_instead_of(token, load_base(base, quantize=False), renderer)
-    notes = generate_notes(model, renderer, dialogues, max_new_tokens=N_NEW, batch_size=4)
+    notes = generate_notes(model, renderer, dialogues, Decoding(N_NEW), batch_size=4)
     assert len({note.n_tokens for note in notes}) > 1  # some end before others of their batch
     assert {note.finished for note in notes} == {True, False}
     for dialogue, note in zip(dialogues, notes, strict=True):
@@ -88,31 +99,87 @@ def test_the_models_own_sampling_is_not_heeded(base, renderer, dialogues, expect
     model = load_base(base, quantize=False)
     model.generation_config.do_sample = True
     model.generation_config.temperature = 5.0
-    notes = generate_notes(model, renderer, dialogues[:2], max_new_tokens=N_NEW)
+    notes = generate_notes(model, renderer, dialogues[:2], Decoding(N_NEW))
     assert [note.text for note in notes] == [renderer.decode_note(i) for i in expected[:2]]
 
 
 def test_every_batch_is_reported(model, renderer, dialogues):
     done: list[int] = []
-    generate_notes(model, renderer, dialogues, max_new_tokens=2, batch_size=4, on_batch=done.append)
+    generate_notes(model, renderer, dialogues, Decoding(2), batch_size=4, on_batch=done.append)
     assert done == [4, 8, 9]
-    assert generate_notes(model, renderer, [], max_new_tokens=2) == []
+    assert generate_notes(model, renderer, [], Decoding(2)) == []
 
 
 def test_a_prompt_that_does_not_fit_is_an_error_unless_it_may_be_cut(model, renderer):
     encounter = small_model.encounters(1)[0]
     long = dataclasses.replace(encounter, turns=encounter.turns * 40).dialogue_text
     with pytest.raises(ValueError, match=r"at most 488 tokens beside 24 new ones, got one of"):
-        generate_notes(model, renderer, [long], max_new_tokens=N_NEW)
+        generate_notes(model, renderer, [long], Decoding(N_NEW))
     cut, n_cut = renderer.fit(long, 200)
     assert n_cut > 0
-    notes = generate_notes(model, renderer, [long], max_new_tokens=8, max_prompt_tokens=200)
-    (whole,) = generate_notes(model, renderer, [cut], max_new_tokens=8)
+    notes = generate_notes(model, renderer, [long], Decoding(8), max_prompt_tokens=200)
+    (whole,) = generate_notes(model, renderer, [cut], Decoding(8))
     assert notes == [dataclasses.replace(whole, n_cut_turns=n_cut)]  # a cut is on record
     assert whole.n_cut_turns == 0
-    for wrong in ({"max_new_tokens": 0}, {"max_new_tokens": 1, "batch_size": 0}):
-        with pytest.raises(ValueError, match="1 or more"):
-            generate_notes(model, renderer, [cut], **wrong)
+    with pytest.raises(ValueError, match="batch_size of 1 or more"):
+        generate_notes(model, renderer, [cut], Decoding(8), batch_size=0)
+
+
+def answers_by_hand(model, renderer: Renderer, visit: Visit) -> list[str]:
+    """The answers to the parts of a note, each from the whole conversation before it."""
+    parts = parts_to_write(renderer.parts, visit.section)
+    for number, part in enumerate(parts):
+        if part.answer is None:
+            asked = [message.text for message in renderer.messages(visit.dialogue, parts)]
+            assert asked[1].startswith(visit.dialogue)
+            assert len(asked) == 2 * number + 2
+            ids = renderer.conversation(renderer.messages(visit.dialogue, parts))[0]
+            new = greedy(model, renderer, ids, N_NEW)
+            text = renderer.decode_note(new)
+            text = text if text.strip() else NOT_DISCUSSED
+            parts[number] = dataclasses.replace(part, answer=text)
+    return [part.answer for part in parts]
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_a_note_in_parts_is_written_answer_below_answer(base, dialogues, batch_size):
+    model = load_base(base, quantize=False)
+    for scheme, sections in (("section", ("", "Allergies")), ("divisions", ("", "Plan"))):
+        renderer = Renderer(load_tokenizer(base), small_model.INSTRUCTION, parts=scheme)
+        visits = [Visit(dialogues[n], sections[n % 2]) for n in range(3)]
+        visits = [Visit(visit.dialogue[:300], visit.section) for visit in visits]
+        notes = generate_notes(model, renderer, visits, Decoding(N_NEW), batch_size=batch_size)
+        for visit, note in zip(visits, notes, strict=True):
+            answers = answers_by_hand(model, renderer, visit)
+            named = len(answers) == 2
+            assert note.text == join_parts(answers[1:] if named else answers)
+            assert note.section == (answers[0] if named and not visit.section else "")
+
+
+def test_a_note_in_parts_must_fit_with_all_its_parts(base, model):
+    renderer = Renderer(load_tokenizer(base), small_model.INSTRUCTION, parts="divisions")
+    reserved = reserved_tokens(renderer, Decoding(N_NEW))
+    assert reserved > 4 * N_NEW  # the requests between the answers take room as well
+    dialogue = small_model.encounters(1)[0].dialogue_text * 40
+    with pytest.raises(ValueError, match=f"at most {512 - reserved} tokens beside {reserved} new"):
+        generate_notes(model, renderer, [dialogue], Decoding(N_NEW))
+    whole = Renderer(load_tokenizer(base), small_model.INSTRUCTION)
+    assert reserved_tokens(whole, Decoding(N_NEW)) == N_NEW
+
+
+def test_candidates_are_the_same_in_every_batch_and_the_consensus_is_taken(
+    base, renderer, dialogues
+):
+    model = load_base(base, quantize=False)
+    drawn = Decoding(N_NEW, n_candidates=3, temperature=1.0, min_p=0.0)
+    alone = [generate_notes(model, renderer, [text], drawn)[0] for text in dialogues[:3]]
+    together = generate_notes(model, renderer, dialogues[:3], drawn, batch_size=9)
+    assert together == alone
+    greedy_notes = generate_notes(model, renderer, dialogues[:3], Decoding(N_NEW))
+    assert [note.text for note in together] != [note.text for note in greedy_notes]
+    # A temperature near 0 draws the best token three times: the consensus is the greedy note.
+    cold = generate_notes(model, renderer, dialogues[:3], Decoding(N_NEW, 3, 1e-5, 0.0))
+    assert cold == greedy_notes
 
 
 def test_padding_stands_on_the_left_and_is_masked():
@@ -129,7 +196,7 @@ def test_a_base_that_brings_its_own_decoding_is_not_heeded(tmp_path):
     def notes():
         renderer = Renderer(load_tokenizer(str(base)), small_model.INSTRUCTION)
         model = load_base(str(base)).dequantize()
-        return generate_notes(model, renderer, dialogues, max_new_tokens=24)
+        return generate_notes(model, renderer, dialogues, Decoding(24))
 
     plain, digest = notes(), base_digest(str(base))
     penalty = {"repetition_penalty": 1.8, "min_new_tokens": 20, "no_repeat_ngram_size": 2}

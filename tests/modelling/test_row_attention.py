@@ -10,6 +10,7 @@ import torch
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from medisum_utils.modelling import row_attention
+from medisum_utils.modelling.decoding import Decoding
 from medisum_utils.modelling.generation import generate_notes
 from medisum_utils.modelling.model import load_base, load_tokenizer
 from medisum_utils.modelling.prompt import Renderer
@@ -64,14 +65,14 @@ def test_generating_uses_it_and_leaves_the_model_as_it_was(base, monkeypatch):
 
     original = row_attention.row_attention
     monkeypatch.setattr(row_attention, "row_attention", counted)
-    notes = generate_notes(model, renderer, dialogues, max_new_tokens=1, batch_size=3)
+    notes = generate_notes(model, renderer, dialogues, Decoding(1), batch_size=3)
     assert max(calls) > 1  # the prompts went through it
     assert [note.text for note in notes] == expected
     assert model.config._attn_implementation == "sdpa"
 
     monkeypatch.setattr(row_attention, "row_attention", None)  # breaks in the middle
     with pytest.raises(TypeError):
-        generate_notes(model, renderer, dialogues, max_new_tokens=1)
+        generate_notes(model, renderer, dialogues, Decoding(1))
     assert model.config._attn_implementation == "sdpa"
 
 

@@ -330,7 +330,7 @@ def test_a_saved_prompt_refuses_another_template_or_tokenizer(small, tmp_path):
         Renderer.load(tmp_path, made("bos2", with_bos, bos_token="<file_sep>"))
 
 
-def test_prompt_files_made_before_there_were_other_templates_are_read(tmp_path):
+def test_prompt_files_made_before_there_were_parts_or_other_templates_are_read(tmp_path):
     tokenizer = small_model.make_tokenizer(tmp_path)
     renderer = Renderer(tokenizer, small_model.INSTRUCTION, "models/medisum-tiny-base")
     content = {
@@ -340,8 +340,9 @@ def test_prompt_files_made_before_there_were_other_templates_are_read(tmp_path):
         "instruction": small_model.INSTRUCTION,
         "control_ids": renderer.control_ids,
     }
-    assert json.loads(renderer.save(tmp_path).read_text()) == content
-    assert list(content) == list(json.loads((tmp_path / PROMPT_FILE).read_text()))
+    assert json.loads(renderer.save(tmp_path).read_text()) == content | {"parts": "whole"}
+    (tmp_path / PROMPT_FILE).write_text(json.dumps(content))
+    assert Renderer.load(tmp_path, tokenizer).parts == "whole"
     with pytest.raises(ValueError, match="chat template 'llama-3' .* got 'own'"):
         Renderer.load(tmp_path, small_chat.make_tokenizer(tmp_path / "chat"))
 
@@ -435,13 +436,14 @@ def test_a_note_in_parts_is_trained_on_its_answers_alone(chat_base, tmp_path):
 def test_a_dialogue_longer_than_the_positions_is_refused(chat_base):
     from transformers import AutoModelForCausalLM
 
+    from medisum_utils.modelling.decoding import Decoding
     from medisum_utils.modelling.generation import generate_notes
     from medisum_utils.modelling.model import check_positions, load_tokenizer
 
     renderer = Renderer(load_tokenizer(chat_base), small_model.INSTRUCTION)
     model = AutoModelForCausalLM.from_pretrained(chat_base)
     with pytest.raises(ValueError, match="at most 500 tokens beside 12 new ones, got one of"):
-        generate_notes(model, renderer, ["Patient: it hurts. " * 400], max_new_tokens=12)
+        generate_notes(model, renderer, ["Patient: it hurts. " * 400], Decoding(12))
     check_positions(chat_base, 512)
     with pytest.raises(ValueError, match="max_tokens: expected at most 512, the positions of"):
         check_positions(chat_base, 513)

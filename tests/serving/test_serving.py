@@ -88,7 +88,7 @@ def test_what_is_served_is_what_was_scored(copied_home, writer):
     from medisum_utils.modelling.generation import generate_notes
 
     dialogues = [e.dialogue_text for e in small_model.encounters(2)]
-    notes = generate_notes(writer.model, writer.renderer, dialogues, max_new_tokens=20)
+    notes = generate_notes(writer.model, writer.renderer, dialogues, Decoding(20))
     write_decoding(copied_home / DECODING_FILE, Decoding(20), copied_home)
     with pytest.raises(ValueError, match=r"decoding\.json is not the one that 04_eval wrote"):
         load_writer(PROFILE)
