@@ -21,7 +21,7 @@
 # %% tags=["parameters"]
 profile = "tiny"  # names data/processed/<profile>/ and reports/<profile>/
 seed = 17  # of the generator, of own data's split and of the samples below
-source: str = "synthetic"  # or mts-dialog, aci-bench, aci-bench+mts-dialog, a JSONL or CSV file
+source: str = "synthetic"  # or mts-dialog, aci-bench, both or all joined by +, a JSONL or CSV file
 n_train = 540  # generated encounters; 03 reads them once in some four minutes
 n_valid = 100
 n_test = 200  # the problems of training, new encounters

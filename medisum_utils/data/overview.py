@@ -30,7 +30,8 @@ LENGTH_TITLES = {
 def lengths_table(splits: Splits, official: Mapping[str, int]) -> pd.DataFrame:
     """A row a split: how many encounters, the count of the authors' own split, mean lengths.
 
-    A column counts exchanged names where there are any; `official` is {} for data without such.
+    A column counts exchanged names where there are any; `official` lacks splits without such a
+    count, and is {} for data without any.
     """
     rows = {
         split: variety.lengths(encounters).mean().rename(LENGTH_TITLES).round(1)
@@ -39,7 +40,7 @@ def lengths_table(splits: Splits, official: Mapping[str, int]) -> pd.DataFrame:
     table = pd.DataFrame(rows).T
     counts = {"encounters": [len(encounters) for encounters in splits.values()]}
     if official:
-        counts["official count"] = [official[split] for split in splits]
+        counts["official count"] = [official.get(split, "–") for split in splits]
     exchanged = [sum(EXCHANGED in each.meta for each in part) for part in splits.values()]
     if any(exchanged):
         counts["exchanged names"] = exchanged

@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain, zip_longest
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from medisum_utils.data.corpora import ACI_BENCH, MTS_DIALOG, load_aci_bench, load_mts_dialog
 from medisum_utils.data.corpora_fetch import corpus_files, is_at_hand
@@ -24,14 +25,20 @@ from medisum_utils.notes.headers import CORPUS_HEADER
 from medisum_utils.runs import resolve, sha256_file
 from medisum_utils.synthesis.augmented import with_exchanged_names
 from medisum_utils.synthesis.casebook import FOLDER as CASEBOOK
-from medisum_utils.synthesis.encounters import SPLITS, TEST_SPLITS, generate, generate_tests
+from medisum_utils.synthesis.encounters import (
+    OPEN_SPLITS,
+    SPLITS,
+    TEST_SPLITS,
+    generate,
+    generate_tests,
+)
 from medisum_utils.synthesis.soap import HEADERS
 
 SYNTHETIC, ACI, MTS = "synthetic", "aci-bench", "mts-dialog"
 BOTH = f"{ACI}+{MTS}"
+ALL = f"{SYNTHETIC}+{BOTH}"
 
 Splits = dict[str, list[Encounter]]
-Part = TypeVar("Part", int, list[Encounter])  # of a split: its count or its encounters
 
 
 def load_source(
@@ -43,7 +50,7 @@ def load_source(
     exchanged_share: float = 0.0,
     near_duplicate: float = NEAR_DUPLICATE,
 ) -> Splits:
-    """Returns the splits of "synthetic", a corpus, both corpora, or a JSONL or CSV file.
+    """Returns the splits of "synthetic", a corpus, a join of them, or a JSONL or CSV file.
 
     Each source takes what is meant for it and ignores the rest. Generated data: `sizes` says how
     many encounters each of the generator's splits gets, `exchanged_share` in how many of the
@@ -54,15 +61,18 @@ def load_source(
     Raises: ValueError for an unknown source, a size below 1, or a file that cannot be split;
     FileNotFoundError for a file that is not there; what the loaders raise.
     """
-    if is_generated(source):
-        splits = synthetic(sizes, seed)
-        return splits | {"train": with_exchanged_names(splits["train"], exchanged_share, seed=seed)}
     if is_own(source):
         parts, _ = split_encounters(load_own(own_file(source)), own_shares, seed, near_duplicate)
         return {name: _labelled(encounters, name) for name, encounters in parts.items()}
-    loaders = {ACI: load_aci_bench, MTS: mts_as_soap, BOTH: joined_corpora}
+
+    def generated() -> Splits:
+        splits = synthetic(sizes, seed)
+        return splits | {"train": with_exchanged_names(splits["train"], exchanged_share, seed=seed)}
+
     _require_known(source)
-    return loaders[source]()
+    loaders = {SYNTHETIC: generated, ACI: load_aci_bench, MTS: mts_as_soap}
+    parts = {name: loaders[name]() for name in source.split("+")}
+    return joined(parts) if len(parts) > 1 else parts[source]
 
 
 def is_generated(source: str) -> bool:
@@ -93,9 +103,9 @@ def own_file(source: str) -> Path:
 
 
 def _require_known(source: str) -> None:
-    corpora = (ACI, MTS, BOTH)
-    if source not in corpora:
-        names = ", ".join((SYNTHETIC, *corpora))
+    known = (SYNTHETIC, ACI, MTS, BOTH, ALL)
+    if source not in known:
+        names = ", ".join(known)
         raise ValueError(f"expected {names}, or a path to a .jsonl or .csv file, got {source!r}")
 
 
@@ -125,20 +135,34 @@ def _as_soap(encounter: Encounter) -> Encounter:
 
 
 def joined_corpora() -> Splits:
-    """Both corpora: train and valid joined, every official test apart (aci_test1, mts_test1, ...).
+    """Both corpora as one; see `joined`."""
+    return joined({ACI: load_aci_bench(), MTS: mts_as_soap()})
 
-    ACI-Bench notes keep their own headers, which its published evaluation reads.
+
+def joined(parts: Mapping[str, Splits]) -> Splits:
+    """Several sources as one: train and valid joined, the tests of each source apart.
+
+    A corpus's tests are named after it (aci_test1, mts_test1, ...), generated ones as they are.
+    Validation encounters take turns, one of each source while it lasts, so that the first n, which
+    03 uses, are of all sources. ACI-Bench notes keep their own headers, which its published
+    evaluation reads. Of an encounter that stands in two splits, the copy in the earlier one goes.
     """
-    splits = _joined(load_aci_bench(), mts_as_soap())
+    splits = {
+        "train": list(chain.from_iterable(part["train"] for part in parts.values())),
+        "valid": _in_turn([part["valid"] for part in parts.values()]),
+    }
+    for source, part in parts.items():
+        splits |= {_test_name(source, name): part[name] for name in part if name not in splits}
     return remove_leaks({name: _labelled(part, name) for name, part in splits.items()})[0]
 
 
-def _joined(aci: Mapping[str, Part], mts: Mapping[str, Part]) -> dict[str, Part]:
-    """Training and validation parts of both corpora added up, tests under names of their own."""
-    joined = {name: aci[name] + mts[name] for name in ("train", "valid")}
-    for prefix, parts in (("aci", aci), ("mts", mts)):
-        joined |= {f"{prefix}_{name}": part for name, part in parts.items() if name not in joined}
-    return joined
+def _in_turn(parts: Iterable[Sequence[Encounter]]) -> list[Encounter]:
+    return [each for row in zip_longest(*parts) for each in row if each is not None]
+
+
+def _test_name(source: str, split: str) -> str:
+    prefix = {ACI: "aci_", MTS: "mts_"}.get(source, "")
+    return f"{prefix}{split}"
 
 
 def _labelled(encounters: Iterable[Encounter], split: str) -> list[Encounter]:
@@ -166,21 +190,29 @@ def source_files(source: str) -> list[Path]:
 
     Raises: ValueError for an unknown source; FileNotFoundError for a file that is not there.
     """
-    if is_generated(source):
-        return [CASEBOOK]
     if is_own(source):
         return [own_file(source)]
     _require_known(source)
-    return [path for corpus in source.split("+") for path in corpus_files(corpus).values()]
+    files: list[Path] = []
+    for name in source.split("+"):
+        files += [CASEBOOK] if is_generated(name) else corpus_files(name).values()
+    return files
 
 
 def official_counts(source: str) -> dict[str, int]:
     """How many encounters the authors' own splits have, {} for data that has none.
 
-    The loaders hold the files against these; training is less where copies were dropped.
+    The loaders hold the files against these; training is less where copies were dropped. Where
+    generated encounters are joined to corpora, only the corpora's tests have such a count.
     """
-    aci, mts = ({name: n for name, (_, n) in files.items()} for files in (ACI_BENCH, MTS_DIALOG))
-    return {ACI: aci, MTS: mts, BOTH: _joined(aci, mts)}.get(source, {})
+    files, names = {ACI: ACI_BENCH, MTS: MTS_DIALOG}, source.split("+")
+    counts: Counter[str] = Counter()
+    for corpus in (name for name in names if name in files):
+        for split, (_, n) in files[corpus].items():
+            is_apart = len(names) > 1 and split not in OPEN_SPLITS
+            counts[_test_name(corpus, split) if is_apart else split] += n
+    has_generated = SYNTHETIC in names
+    return {name: n for name, n in counts.items() if not (has_generated and name in OPEN_SPLITS)}
 
 
 def write_split(path: Path, encounters: Sequence[Encounter]) -> dict[str, Any]:

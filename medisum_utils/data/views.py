@@ -18,7 +18,8 @@ from medisum_utils.data.sources import ACI, MTS
 from medisum_utils.data.variety import Nearest
 from medisum_utils.encounter import SECTIONS, Encounter, Turn
 
-_LINES = ("-", "--", ":", "-.", (0, (1, 3)))
+_DASHES = ((0, (1, 3)), (0, (6, 2, 1, 2, 1, 2)), (0, (8, 4)), (0, (3, 3, 1, 3)))
+_LINES = ("-", "--", ":", "-.", *_DASHES)  # a join of all sources has seven tests
 _MARKERS = "os^"
 _BLUE = "#0072B2"
 _FACT = (

@@ -67,7 +67,7 @@ def aci_divisions(note: str) -> dict[str, str]:
     lines = note.replace(ACI_LINE_BREAK, "\n").split("\n")
     starts: dict[str, int] = {}
     for number, line in enumerate(lines):
-        division = _aci_division(line)
+        division = aci_division_of(line)
         if number == 0 and division is None:
             division = "subjective"
         if division is not None:
@@ -82,7 +82,7 @@ def aci_divisions(note: str) -> dict[str, str]:
     return divisions
 
 
-def _aci_division(line: str) -> str | None:
+def aci_division_of(line: str) -> str | None:
     """Returns the division that a line starts, or None."""
     if line.lstrip().startswith("IMPRESSION"):  # in lower case it is part of the results
         return "assessment_and_plan"

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from medisum_utils.data import sources
+from medisum_utils.data import overview, sources
 from medisum_utils.data.grouping import PATIENT
 from medisum_utils.data.leaks import LeakError, check_leaks
+from medisum_utils.encounter import Encounter, NoteSection, Turn
 from medisum_utils.notes.headers import CORPUS_HEADER, soap_of_headers
 from medisum_utils.synthesis.augmented import EXCHANGED
 
@@ -143,6 +144,7 @@ def test_an_own_file_that_is_not_there_says_where_it_was_looked_for(
         ("synthetic", False, True),
         ("mts-dialog", False, False),
         ("aci-bench+mts-dialog", False, False),
+        ("synthetic+aci-bench+mts-dialog", False, False),
         ("visits.csv", True, False),
         ("/data/Visits.JSONL", True, False),
         ("synthetic.csv", True, False),
@@ -191,6 +193,95 @@ def test_joined_corpora_keep_every_official_test_whole_and_apart(corpora: Path) 
     assert sources.official_counts("aci-bench+mts-dialog") == {**counts, "train": 67 + 1201}
 
 
+@pytest.fixture
+def small_corpora(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both corpora with a handful of encounters each, which no generated one resembles."""
+
+    def encounters(corpus: str, split: str, n: int) -> list[Encounter]:
+        words = [f"{corpus} {split} word{i} one two three four five {i * i + 3}" for i in range(n)]
+        return [
+            Encounter(
+                id=f"{corpus}-{split}-{i}",
+                source=corpus,
+                split=split,
+                turns=(Turn("doctor", text), Turn("patient", text)),
+                note=(NoteSection("CC", "subjective", f"Note {i} {split}"),),
+            )
+            for i, text in enumerate(words)
+        ]
+
+    def splits(corpus: str, n_tests: int) -> sources.Splits:
+        sizes = {"train": 4, "valid": 3, **{f"test{i + 1}": 2 for i in range(n_tests)}}
+        return {split: encounters(corpus, split, n) for split, n in sizes.items()}
+
+    monkeypatch.setattr(sources, "load_aci_bench", lambda: splits("aci-bench", 3))
+    monkeypatch.setattr(sources, "mts_as_soap", lambda: splits("mts-dialog", 2))
+
+
+def test_all_sources_train_one_adapter_and_keep_their_tests_apart(small_corpora: None) -> None:
+    splits = load(sources.ALL, exchanged_share=0.5)
+    alone = load("synthetic", exchanged_share=0.5)
+    assert {name: len(part) for name, part in splits.items()} == {
+        "train": 6 + 4 + 4,
+        "valid": 2 + 3 + 3,
+        "test": 3,
+        "test_unseen": 2,
+        **dict.fromkeys(("aci_test1", "aci_test2", "aci_test3", "mts_test1", "mts_test2"), 2),
+    }
+    assert splits["train"][:6] == alone["train"]
+    assert (splits["test"], splits["test_unseen"]) == (alone["test"], alone["test_unseen"])
+    assert all(one.split == name for name, part in splits.items() for one in part)
+    for name, source in (("test", "synthetic"), ("aci_test", "aci-bench"), ("mts_", "mts-dialog")):
+        tests = [one for split, part in splits.items() if split.startswith(name) for one in part]
+        assert {one.source for one in tests} == {source}
+    check_leaks(splits)
+
+
+@pytest.mark.parametrize("source", [sources.ALL, sources.BOTH])
+def test_the_first_validation_encounters_are_of_every_source_in_turn(
+    small_corpora: None, source: str
+) -> None:
+    valid = [one.source for one in load(source)["valid"]]
+    names = source.split("+")
+    assert valid[: 2 * len(names)] == 2 * names
+    assert valid[2 * len(names) :] == ["aci-bench", "mts-dialog"]  # the third of each
+
+
+def test_a_join_of_all_sources_reads_their_files_and_counts_the_official_tests(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sources, "corpus_files", lambda corpus: {"a.csv": Path(corpus)})
+    files = sources.source_files(sources.ALL)
+    assert files == [sources.CASEBOOK, Path("aci-bench"), Path("mts-dialog")]
+    counts = sources.official_counts(sources.BOTH)
+    assert sources.official_counts(sources.ALL) == {
+        name: n for name, n in counts.items() if name not in ("train", "valid")
+    }
+    assert sum(sources.official_counts(sources.ALL).values()) == 3 * 40 + 2 * 200
+
+
+def test_the_table_of_lengths_leaves_out_counts_that_a_generated_split_cannot_have(
+    small_corpora: None,
+) -> None:
+    table = overview.lengths_table(load(sources.ALL), sources.official_counts(sources.ALL))
+    assert table["official count"].to_dict() == {
+        **dict.fromkeys(("train", "valid", "test", "test_unseen"), "–"),
+        **dict.fromkeys(("aci_test1", "aci_test2", "aci_test3"), 40),
+        **dict.fromkeys(("mts_test1", "mts_test2"), 200),
+    }
+
+
+@pytest.mark.corpus
+@pytest.mark.slow
+def test_all_sources_keep_every_official_test_whole_and_share_nothing(corpora: Path) -> None:
+    splits = load(sources.ALL)
+    counts = {name: len(part) for name, part in splits.items()}
+    assert (counts["train"], counts["valid"]) == (6 + 67 + 1181, 2 + 20 + 100)
+    official = sources.official_counts(sources.ALL)
+    assert official == {name: counts[name] for name in official}
+    check_leaks(splits)
+
+
 def test_generated_and_own_data_have_no_official_counts() -> None:
     assert sources.official_counts("synthetic") == sources.official_counts("mine.csv") == {}
 
@@ -202,6 +293,7 @@ def test_generated_and_own_data_have_no_official_counts() -> None:
         ("/home/someone/visits.csv", "your own data"),
         ("mts-dialog", "mts-dialog"),
         ("aci-bench+mts-dialog", "aci-bench+mts-dialog"),
+        (sources.ALL, "synthetic+aci-bench+mts-dialog"),
     ],
 )
 def test_a_report_names_no_file_of_a_user(source: str, name: str) -> None:

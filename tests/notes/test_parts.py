@@ -14,6 +14,9 @@ from medisum_utils.notes.parts import (
     parts_of,
     parts_to_write,
 )
+from medisum_utils.synthesis.augmented import with_exchanged_names
+from medisum_utils.synthesis.encounters import generate
+from medisum_utils.synthesis.fact_scores import score_facts
 
 VISIT = (
     NoteSection("CHIEF COMPLAINT", "subjective", "Sore knee."),
@@ -92,6 +95,95 @@ def test_an_unknown_scheme_is_refused_by_name():
     for refused in (lambda: parts_to_write("aci"), lambda: parts_of(encounter(*VISIT), "aci")):
         with pytest.raises(ValueError, match=r"expected parts to be one of .*'divisions'.* 'aci'"):
             refused()
+
+
+GENERATED = (
+    NoteSection("Subjective", "subjective", "Woman with cough.\nDenies fever."),
+    NoteSection(
+        "Objective", "objective", "Vitals: pulse 70.\nExam: clear.\nResults: swab negative."
+    ),
+    NoteSection("Assessment", "assessment", "Diagnosis: cold."),
+    NoteSection("Plan", "plan", "Advised to rest."),
+)
+
+
+def test_a_soap_note_is_asked_for_in_the_same_divisions_and_keeps_its_headers():
+    parts = parts_of(encounter(*GENERATED), "divisions")
+    assert [part.request for part in parts] == [p.request for p in parts_to_write("divisions")]
+    assert [part.answer for part in parts] == [
+        "Subjective:\nWoman with cough.\nDenies fever.",
+        "Objective:\nVitals: pulse 70.\nExam: clear.",
+        "Results: swab negative.",
+        "Assessment:\nDiagnosis: cold.\n\nPlan:\nAdvised to rest.",
+    ]
+
+
+def test_an_objective_section_of_results_alone_keeps_its_header():
+    sections = (NoteSection("O", "objective", "Labs: normal\nMRI pending"), *GENERATED[2:])
+    subjective, exam, results, _ = (p.answer for p in parts_of(encounter(*sections), "divisions"))
+    assert (subjective, exam) == (NOT_DISCUSSED, NOT_DISCUSSED)
+    assert results == "O:\nLabs: normal\nMRI pending"
+
+
+def test_generated_notes_written_by_division_state_every_fact_of_their_record():
+    visits = [
+        *generate(40, seed=5, split="train"),
+        *with_exchanged_names(list(generate(40, seed=6, split="train")), 0.9, seed=1),
+    ]
+    n_without_results = 0
+    for visit in visits:
+        answers = [part.answer for part in parts_of(visit, "divisions")]
+        note = join_parts(answers)
+        n_without_results += NOT_DISCUSSED in answers
+        # Results stand in their own part: an empty line above them is all that is new.
+        assert note.replace("\n\nResults: ", "\nResults: ") == visit.note_text
+        assert score_facts(visit.facts, note).f1 == 1.0
+    assert 0 < n_without_results < len(visits)
+
+
+@pytest.mark.parametrize(
+    ("answers", "note"),
+    [
+        (
+            ["Sore knee.", "Knee swollen.", "X-ray clear.", "Sprain."],
+            "SUBJECTIVE\n\nSore knee.\n\nPHYSICAL EXAM\n\nKnee swollen.\n\n"
+            "RESULTS\n\nX-ray clear.\n\nASSESSMENT AND PLAN\n\nSprain.",
+        ),
+        (
+            ["Subjective:\nCough.", "Clear.", "Results: negative.", "Cold."],
+            "Subjective:\nCough.\n\nObjective:\nClear.\n\nResults: negative.\n\n"
+            "Assessment and plan:\nCold.",
+        ),
+        (
+            ["Subjective:\nCough.", NOT_DISCUSSED, "Results: negative.", "Plan:\nRest."],
+            "Subjective:\nCough.\n\nObjective:\nResults: negative.\n\nPlan:\nRest.",
+        ),
+        (
+            ["CC: cough.", "", "RESULTS\n\nNegative.", "IMPRESSION\n\nCold."],
+            "CC: cough.\n\nRESULTS\n\nNegative.\n\nIMPRESSION\n\nCold.",
+        ),
+    ],
+)
+def test_a_written_division_without_a_header_gets_one_in_the_style_of_its_note(answers, note):
+    assert join_parts(answers) == note
+
+
+@pytest.mark.corpus
+def test_joined_parts_of_real_notes_fall_into_the_same_divisions_again(corpora):
+    from medisum_utils.data.corpora import load_aci_bench
+    from medisum_utils.notes.divisions import ACI_LINE_BREAK, ACI_MISSING, aci_divisions
+
+    visits = [visit for part in load_aci_bench().values() for visit in part]
+    for visit in visits:
+        answers = [part.answer for part in parts_of(visit, "divisions")]
+        again = [
+            NOT_DISCUSSED
+            if text == ACI_MISSING
+            else text.removesuffix(ACI_LINE_BREAK).replace(ACI_LINE_BREAK, "\n").strip()
+            for text in aci_divisions(join_parts(answers)).values()
+        ]
+        assert again == answers, visit.id
+    assert len(visits) == 207
 
 
 @pytest.mark.corpus
