@@ -141,13 +141,13 @@ else:
 # record.
 
 # %%
-n_train_encounters = len(splits["train"])
+n_with_facts = sum(bool(each.facts) for each in splits["train"])
 facts = overview.facts_of(splits["train"])
-n_facts = len(facts) / n_train_encounters
+n_facts = len(facts) / max(1, n_with_facts)
 if facts.empty:
     display(Markdown("*This data has no record of its facts.*"))
 else:
-    display(overview.facts_by_kind(facts, n_train_encounters))
+    display(overview.facts_by_kind(facts, n_with_facts))
 
 # %% [markdown]
 # Where in a conversation are the facts? Each point is the middle of a section's facts, the thick

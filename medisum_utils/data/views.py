@@ -14,11 +14,11 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from medisum_utils import figures
-from medisum_utils.data.sources import ACI, MTS
+from medisum_utils.data.sources import ACI, MTS, SYNTHETIC
 from medisum_utils.data.variety import Nearest
 from medisum_utils.encounter import SECTIONS, Encounter, Turn
 
-_DASHES = ((0, (1, 3)), (0, (6, 2, 1, 2, 1, 2)), (0, (8, 4)), (0, (3, 3, 1, 3)))
+_DASHES = ((0, (1, 3)), (0, (1, 1)), (0, (8, 4)), (0, (3, 3, 1, 3)))
 _LINES = ("-", "--", ":", "-.", *_DASHES)  # a join of all sources has seven tests
 _MARKERS = "os^"
 _BLUE = "#0072B2"
@@ -145,8 +145,8 @@ def verdict(
     """01's answer: no leak, what retrieval would score, how many facts, how varied the words are.
 
     `sizes` counts the encounters of each split, `rouge1` scores the nearest notes of each test,
-    `n_facts` is the mean of an encounter, 0 for data without such a record; `distinct_pairs` is
-    distinct-2 in `n_words` words, by the data's name.
+    `n_facts` is the mean of encounters with such a record, 0 where none has one; `distinct_pairs`
+    is distinct-2 in `n_words` words, by the data's name.
     """
     counts = ", ".join(f"{split} {n:,}" for split, n in sizes.items())
     scores = ", ".join(f"{mean:.2f} on {split}" for split, mean in rouge1.items())
@@ -157,7 +157,8 @@ def verdict(
         f"The note of the nearest training dialogue scores ROUGE-1 {scores}.",
     ]
     if n_facts:
-        sentences.append(f"A note has {n_facts:.0f} facts to get right on average.")
+        kind = "generated note" if SYNTHETIC in name.split("+") else "note"
+        sentences.append(f"A {kind} has {n_facts:.0f} facts to get right on average.")
     sentences.append(
         f"In {n_words:,} words of dialogue, so many word pairs are different: {pairs}."
     )

@@ -91,6 +91,16 @@ def test_the_title_of_a_figure_is_about_the_first_data() -> None:
     assert "of the plan is said after" in axes[2].get_title(loc="left") + axes[2].get_title()
 
 
+def test_every_test_of_a_join_of_all_sources_is_drawn_apart() -> None:
+    axis = Figure().subplots()
+    near = Nearest(np.array([0, 1]), np.array([0.4, 0.6]))
+    names = ["test", "test_unseen", "aci_test1", "aci_test2", "aci_test3", "mts_test1", "mts_test2"]
+    views.draw_nearest(axis, dict.fromkeys(names, near))
+    assert len(axis.lines) == len(names)
+    styles = {(line.get_color(), str(line._unscaled_dash_pattern)) for line in axis.lines}
+    assert len(styles) == len(names)
+
+
 @pytest.mark.parametrize(
     ("source", "compared", "asked_for", "says"),
     [
@@ -120,6 +130,8 @@ def test_the_answer_holds_what_was_measured() -> None:
         "right on average. In 50,000 words of dialogue, so many word pairs are different: "
         "generated data 21%, mts-dialog 50%."
     )
+    mixed = views.verdict("synthetic+aci-bench", sizes, n_facts=21.4, **measured)
+    assert "A generated note has 21 facts to get right on average." in mixed
     without = views.verdict("your own data", sizes, n_facts=0.0, **measured)
     assert "facts" not in without
     assert without.startswith("**No encounter of your own data")

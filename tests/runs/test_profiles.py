@@ -162,7 +162,7 @@ SHIPPED = sorted((Path(__file__).parents[2] / "notebooks" / "profiles").glob("*.
 
 
 def test_the_promised_profiles_are_there() -> None:
-    assert {"tiny", "smoke", "llama3-8b", "tiny-base"} <= {path.stem for path in SHIPPED}
+    assert {"tiny", "smoke", "clinic", "llama3-8b", "tiny-base"} <= {path.stem for path in SHIPPED}
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
@@ -171,6 +171,17 @@ def test_every_shipped_profile_fits_its_notebooks(path: Path) -> None:
     chosen = profiles.load_profile(found)
     for step in profiles.select_steps(named=chosen):
         assert profiles.all_parameters(step, name, chosen.get(step, {}))["profile"] == name
+
+
+def test_llama3_8b_is_clinic_with_another_base() -> None:
+    clinic, llama = (
+        profiles.load_profile(profiles.find_profile(name)[1]) for name in ("clinic", "llama3-8b")
+    )
+    assert llama["01_data"] == clinic["01_data"]
+    other_base = {"base_model": llama["02_format"]["base_model"]}
+    assert llama["02_format"] == {**clinic["02_format"], **other_base}
+    decoded = {name: clinic["04_eval"][name] for name in ("n_candidates", "max_new_tokens")}
+    assert llama["04_eval"].items() >= decoded.items()
 
 
 def test_run_all_in_jupyterlab_is_the_default_profile() -> None:
