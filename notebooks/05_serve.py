@@ -51,7 +51,7 @@ from medisum_utils.modelling.checkpoints import ADAPTER_AND_BESIDE
 from medisum_utils.modelling.decoding import DECODING_FILE, read_decoding
 from medisum_utils.runs import profiles
 from medisum_utils.runs.overview import EXAMPLE_FILE
-from medisum_utils.serving.app import create_app
+from medisum_utils.serving.app import create_app, n_soap_sections
 from medisum_utils.serving.background import BackgroundServer
 from medisum_utils.serving.checks import Limits, is_accepted
 from medisum_utils.serving.engine import Engine
@@ -157,7 +157,7 @@ answered = [
     {
         "latency (s)": round(reply["s"], 2),
         "note (words)": len(reply["answer"]["soap_note"].split()),
-        "sections written": sum(map(bool, reply["answer"]["sections"].values())),
+        "sections written": n_soap_sections(reply["answer"]),
         "finished": reply["answer"]["finished"],
     }
     for reply in alone
@@ -304,7 +304,7 @@ Markdown(ending)
 
 # %%
 replies = [*alone, *together]
-n_whole = sum(all(reply["answer"]["sections"].values()) for reply in replies)
+n_whole = sum(n_soap_sections(reply["answer"]) == 4 for reply in replies)
 n_cut = sum(not reply["answer"]["finished"] for reply in replies)
 model = health.json()["model"]
 entry = step.finish(

@@ -18,10 +18,12 @@ from medisum_utils.encounter import SECTIONS, NoteSection
 from medisum_utils.notes.text_files import unix_lines
 
 UNKNOWN = "unknown"
+JOINT = "assessment_and_plan"  # where one header stands for both
 WHOLE_NOTE = "Note"  # the header for text without one
 CORPUS_HEADER = "section_header"  # key of `Encounter.meta`: MTS-Dialog's own header of the section
 
 _SOAP_HEADER = re.compile(rf"({'|'.join(SECTIONS)})[ \t]*:[ \t]*", re.IGNORECASE)
+_SECTION_NAMES = (*SECTIONS, "assessment and plan")
 _LONE_HEADER = re.compile(r"([^\W\d_][^:]{0,58}?)[ \t]*:[ \t]*")
 
 
@@ -55,28 +57,38 @@ def soap_of_names() -> dict[str, str]:
 def split_sections(note_text: str) -> dict[str, str]:
     """Splits a note at lines that start with `Subjective:`, `Objective:`, `Assessment:`, `Plan:`.
 
-    Returns the text of each of `SECTIONS`, "" if the note lacks it, and under "unknown" the text
-    before the first header or under a joint header for assessment and plan. A corpus header alone
-    on its line ("Physical examination:") also starts its section and stays in the text, but never
-    an earlier section: "Medications:" within a plan is part of the plan. The texts of a repeated
-    section are joined. No line of the note is lost.
+    Returns the text of each of `SECTIONS`, of `JOINT` for what stands under one header for
+    assessment and plan, and under "unknown" the text before the first header; "" where there is
+    none. A corpus header alone on its line ("Physical examination:", or "PHYSICAL EXAM" as
+    ACI-Bench has it) also starts its section and stays in the text, but never an earlier section:
+    "Medications:" within a plan is part of the plan. If it is a section's own name ("PLAN"), it
+    does as the four above. The texts of a repeated section are joined. No other line is lost.
     """
-    lines_of: dict[str, list[str]] = {name: [] for name in (*SECTIONS, UNKNOWN)}
+    lines_of: dict[str, list[str]] = {name: [] for name in (*SECTIONS, JOINT, UNKNOWN)}
     current, reached = UNKNOWN, 0
     for line in note_text.splitlines():
-        lone = _LONE_HEADER.fullmatch(line)
-        section = soap_of_names().get(lone[1].lower()) if lone else None
+        name = _lone_name(line)
+        section = soap_of_names().get(name, "")
+        place = SECTIONS.index("assessment" if section == JOINT else section) if section else -1
         if soap := _SOAP_HEADER.match(line):
             current = soap[1].lower()
             reached = SECTIONS.index(current)
             if not (line := line[soap.end() :]):
                 continue
-        elif section and section not in SECTIONS:
-            current = UNKNOWN
-        elif section and SECTIONS.index(section) >= reached:
-            current, reached = section, SECTIONS.index(section)
+        elif place >= reached or name in _SECTION_NAMES:
+            current, reached = section, place
+            if name in _SECTION_NAMES:
+                continue
         lines_of[current].append(line)
     return {name: "\n".join(lines).strip() for name, lines in lines_of.items()}
+
+
+def _lone_name(line: str) -> str:
+    """The name, in lower case, that a line consists of if it may be a corpus's header, else ""."""
+    if lone := _LONE_HEADER.fullmatch(line):
+        return lone[1].lower()
+    bare = line.strip()
+    return bare.lower() if bare in soap_of_headers("aci-bench") else ""
 
 
 def split_aci_note(text: str) -> tuple[NoteSection, ...]:

@@ -7,7 +7,7 @@ refusal is `{"detail", "request_id"}`; neither answers nor logs repeat a dialogu
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,7 +21,7 @@ from starlette.exceptions import HTTPException
 
 import medisum_utils
 from medisum_utils.modelling.generation import WrittenNote
-from medisum_utils.notes import UNKNOWN, split_sections
+from medisum_utils.notes import JOINT, UNKNOWN, split_sections
 from medisum_utils.serving.checks import Limits, Refusal, check_dialogue
 from medisum_utils.serving.docs import docs_page
 from medisum_utils.serving.engine import OK, Engine
@@ -59,9 +59,20 @@ class NoteOut(BaseModel):
 
     soap_note: str = Field(description="The whole note, as the model wrote it.")
     sections: Sections
-    unknown: str = Field(description="The part of the note that is under none of the four headers.")
+    assessment_and_plan: str = Field(
+        description="What stands under one header for both; empty where the note keeps them apart."
+    )
+    unknown: str = Field(description="The part of the note that is under none of these headers.")
     finished: bool = Field(description="False if the note was cut off at the token limit.")
     model: str = Field(description="The base model and the adapter that wrote it.")
+
+
+def n_soap_sections(answer: Mapping[str, Any]) -> int:
+    """How many of the four sections an answer of `/generate` has, of 4; a joint header is two."""
+    sections = dict(answer["sections"])
+    if answer["assessment_and_plan"]:
+        sections |= {"assessment": "joint", "plan": "joint"}
+    return sum(map(bool, sections.values()))
 
 
 class Health(BaseModel):
@@ -144,6 +155,7 @@ def _add_api(app: FastAPI, engine: Engine, limits: Limits, remark: str) -> None:
         sections = split_sections(written.text)
         return NoteOut(
             soap_note=written.text,
+            assessment_and_plan=sections.pop(JOINT),
             unknown=sections.pop(UNKNOWN),
             sections=Sections(**sections),
             finished=written.finished,

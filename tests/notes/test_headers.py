@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import random
 
+import pytest
 import small_model
 
 from medisum_utils.encounter import SECTIONS
-from medisum_utils.notes import UNKNOWN, split_sections
+from medisum_utils.notes import JOINT, UNKNOWN, split_sections
+from medisum_utils.notes.parts import NOT_DISCUSSED, join_parts, parts_of as divided
 
 
 def parts_of(note: str) -> dict[str, str]:
@@ -19,7 +21,7 @@ def test_a_rendered_note_is_split_into_its_sections():
     for encounter in small_model.encounters(20):
         sections = {part.soap: part.text for part in encounter.note}
         assert list(sections) == list(SECTIONS)
-        assert split_sections(encounter.note_text) == {**sections, UNKNOWN: ""}
+        assert split_sections(encounter.note_text) == {**sections, JOINT: "", UNKNOWN: ""}
 
 
 def test_text_may_follow_a_header_and_case_does_not_matter():
@@ -37,9 +39,59 @@ def test_text_without_a_section_is_kept_as_unknown():
     assert parts_of("No header at all") == {UNKNOWN: "No header at all"}
     assert parts_of("Plan:\nTea.\nAssessment and plan:\nRest.") == {
         "plan": "Tea.",
-        UNKNOWN: "Assessment and plan:\nRest.",
+        JOINT: "Rest.",
     }
     assert parts_of("") == {}
+
+
+def test_a_note_with_headers_as_aci_bench_has_them_is_split_at_them():
+    note = (
+        "CHIEF COMPLAINT\n\nCough.\n\nMEDICATIONS\n\nTea\n\nVITALS\n\nPulse 70.\n\n"
+        "PHYSICAL EXAM\n\nClear.\n\nRESULTS\n\nSwab negative.\n\n"
+        "ASSESSMENT AND PLAN\n\nCold.\nMEDICATIONS\nTea.\n\n"
+        "INSTRUCTIONS\n\nCome back."
+    )
+    assert parts_of(note) == {
+        "subjective": "CHIEF COMPLAINT\n\nCough.\n\nMEDICATIONS\n\nTea",
+        "objective": "VITALS\n\nPulse 70.\n\nPHYSICAL EXAM\n\nClear.\n\nRESULTS\n\nSwab negative.",
+        JOINT: "Cold.\nMEDICATIONS\nTea.",
+        "plan": "INSTRUCTIONS\n\nCome back.",
+    }
+    apart = "SUBJECTIVE\n\nCough.\n\nPROCEDURE\n\nSwab.\n\nASSESSMENT\n\nCold.\n\nPLAN\n\nTea."
+    assert parts_of(apart) == {
+        "subjective": "Cough.",
+        "assessment": "Cold.",
+        "plan": "PROCEDURE\n\nSwab.\n\n\nTea.",
+    }
+    assert parts_of("Plan:\nResults\nof the swab, PLAN") == {"plan": "Results\nof the swab, PLAN"}
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        ["Sore knee.", "Swollen.", "X-ray clear.", "Sprain."],
+        ["CC\n\nSore knee.", NOT_DISCUSSED, "RESULTS\n\nX-ray clear.", "Sprain."],
+        ["Subjective:\nSore knee.", "Swollen.", "Results: x-ray clear.", "Sprain."],
+        ["Subjective:\nSore knee.", NOT_DISCUSSED, "Results: x-ray clear.", "Sprain."],
+    ],
+)
+def test_a_note_written_by_division_has_all_of_soap_whatever_headers_it_wrote(answers):
+    sections = parts_of(join_parts(answers))
+    assert set(sections) == {"subjective", "objective", JOINT}
+    assert "Sore knee." in sections["subjective"]
+    assert "clear." in sections["objective"]
+    assert sections[JOINT] == "Sprain."
+
+
+@pytest.mark.corpus
+def test_every_real_note_written_by_division_has_soap_sections_and_nothing_outside(corpora):
+    from medisum_utils.data.corpora import load_aci_bench
+
+    for visit in (visit for part in load_aci_bench().values() for visit in part):
+        answers = [part.answer for part in divided(visit, "divisions")]
+        sections = parts_of(join_parts(answers))
+        assert UNKNOWN not in sections, visit.id
+        assert sections.keys() == {each.soap for each in visit.note}, visit.id
 
 
 def test_a_header_within_a_line_is_text():
@@ -73,5 +125,6 @@ def test_no_word_of_any_note_is_lost():
         note = [rng.choice(lines) + (f" {i}" if rng.random() < 0.5 else "") for i in range(9)]
         kept = " ".join(split_sections("\n".join(note)).values()).split()
         gone = [word for line in note for word in line.split() if word not in kept]
-        assert set(gone) <= {"Plan:", "Subjective:", "Objective:"}
+        names = "Subjective: Objective: Plan: Assessment and plan:"
+        assert set(gone) <= set(names.split())
         assert all(word in kept for line in note for word in line.split() if word.isdigit())

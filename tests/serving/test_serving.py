@@ -25,9 +25,10 @@ import small_model
 
 from medisum_utils.encounter import SECTIONS
 from medisum_utils.modelling.decoding import DECODING_FILE, Decoding, write_decoding
+from medisum_utils.modelling.generation import WrittenNote
 from medisum_utils.modelling.prompt import Renderer
 from medisum_utils.modelling.template import CONTROL_TOKENS
-from medisum_utils.serving.app import create_app
+from medisum_utils.serving.app import create_app, n_soap_sections
 from medisum_utils.serving.background import BackgroundServer
 from medisum_utils.serving.checks import Limits, Refusal, check_dialogue
 from medisum_utils.serving.engine import Engine
@@ -221,6 +222,31 @@ def test_the_answer_is_the_models_note_in_its_sections(served, writer):
     assert answer["finished"] == written.finished
     assert set(answer["sections"]) == set(SECTIONS)
     assert answer["model"] == writer.name == f"small-base+{PROFILE}"
+
+
+def test_a_note_in_divisions_is_answered_by_soap_section_with_one_place_for_a_joint_header():
+    class Divided:
+        name, max_prompt_tokens = "divided", 100
+
+        def count_tokens(self, dialogue):
+            return 1
+
+        def write(self, dialogues):
+            note = "CC\n\nCough.\n\nPHYSICAL EXAM\n\nClear.\n\nASSESSMENT AND PLAN\n\nCold: tea."
+            return [WrittenNote(note, 9, finished=True) for _ in dialogues]
+
+    with serving(Divided) as (url, engine):
+        engine.wait_until_loaded(30)
+        answer = ask(url).json()
+    assert answer["sections"] == {
+        "subjective": "CC\n\nCough.",
+        "objective": "PHYSICAL EXAM\n\nClear.",
+        "assessment": "",
+        "plan": "",
+    }
+    assert (answer["assessment_and_plan"], answer["unknown"]) == ("Cold: tea.", "")
+    assert n_soap_sections(answer) == 4
+    assert n_soap_sections({**answer, "assessment_and_plan": ""}) == 2
 
 
 def test_line_ends_and_empty_lines_do_not_change_the_prompt(served, watched):

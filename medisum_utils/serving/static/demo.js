@@ -18,13 +18,18 @@ let running = null; // the AbortController of the current request
 let lastNote = "";
 
 function showSections(answer) {
+  const { sections, assessment_and_plan, unknown } = answer;
+  const texts = { ...sections, assessment_and_plan, unknown };
+  // One header may stand for both; then neither is missing.
+  const optional = ["assessment_and_plan", "unknown"];
+  if (assessment_and_plan) optional.push("assessment", "plan");
   for (const place of document.querySelectorAll("[data-section]")) {
     const name = place.dataset.section;
-    const text = name === "unknown" ? answer.unknown : answer.sections[name];
+    const text = texts[name];
     place.textContent = text || "The model wrote nothing here.";
     place.classList.toggle("empty", !text);
+    place.parentElement.hidden = !text && optional.includes(name);
   }
-  byId("unknown").hidden = !answer.unknown;
   byId("note").hidden = false;
 }
 
