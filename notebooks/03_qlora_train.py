@@ -33,6 +33,8 @@ n_validations = 2  # evenly spread; after each the weights are saved
 n_valid = 16  # validation examples used each time
 checkpoint_activations = False  # true: less memory for about 1.5 times the work
 arithmetic = "auto"  # of matrix products: bf16, fp32, or auto; loss, norms, adapter stay fp32
+keep = "lowest_loss"  # of validation; or last: the weights after the last step
+initial_adapter = ""  # such as models/mts: go on from it; empty: from an adapter that is zero
 resume = False  # true: go on from the newest complete checkpoint
 
 # %%
@@ -61,6 +63,7 @@ from medisum_utils.modelling import (
 )
 from medisum_utils.modelling.adapter import ADAPTER_FILES
 from medisum_utils.modelling.card import CARD_FILE, write_card
+from medisum_utils.modelling.initial_adapter import start_from
 from medisum_utils.modelling.prompt import PROMPT_FILE, Renderer, read_prompt
 from medisum_utils.modelling.rendered import read_rendered
 from medisum_utils.modelling.schedule import plan_schedule
@@ -116,7 +119,8 @@ training.check_machine(weights_gib, device, adapter)
 # %%
 base = models.load_base(base_model, device=device, dtype=dtype)
 base.config.use_cache = False  # a cache is for writing, not for training
-step.read_base(base_model, models.base_digest(base_model))
+base_sha256 = models.base_digest(base_model)
+step.read_base(base_model, base_sha256)
 n_base = training.count_weights(base)
 training_report.base_table(base.config, n_base, weights_gib)
 
@@ -142,7 +146,7 @@ lora = LoraConfig(
 # ## The schedule
 #
 # Validation happens at even distances and at the end; each time the adapter is saved, and the one
-# with the lowest validation loss is kept. The learning rate rises for a few steps, then falls
+# that `keep` asks for becomes the adapter. The learning rate rises for a few steps, then falls
 # in a straight line to zero.
 
 # %%
@@ -224,6 +228,11 @@ n_trainable = training.cast_trainable_to_fp32(trainer.model)  # trl: bf16, and r
 unmasked = training.drop_right_padding_mask(trainer.model)  # the same loss, faster
 training.compute_loss_on_labels_only(device)  # likewise
 training.keep_freed_memory(device)  # likewise
+started_from = "the base"
+if initial_adapter:
+    tested = runs.test_sources(profile)
+    start_from(trainer.model, initial_adapter, base_sha256=base_sha256, test_sources=tested)
+    started_from = f"the base with `{initial_adapter}`"
 
 # %% [markdown]
 # Does the trainer hold what 02 handed over? Rows that lose their labels on the way would be dropped
@@ -241,11 +250,13 @@ training_report.counts_table(counted)
 # %% [markdown]
 # ## Before training
 #
-# The validation loss of the base with an adapter that is still zero: the base itself.
+# The validation loss of what training starts from. An adapter that is still zero leaves the base
+# as it is.
 
 # %%
 loss_before = trainer.evaluate()["eval_loss"]
-display(Markdown(f"Validation loss of the base: **{loss_before:.3f}** nats per token of a note."))
+said = f"Validation loss of {started_from}: **{loss_before:.3f}** nats per token of a note."
+display(Markdown(said))
 
 # %% [markdown]
 # ## Training
@@ -270,11 +281,11 @@ else:
 assert trainer.state.global_step == schedule.n_steps
 
 # %% [markdown]
-# The checkpoint with the lowest validation loss becomes the adapter, with prompt, log, record and a
+# The checkpoint that is kept becomes the adapter, with prompt, log, record and a
 # model card beside it.
 
 # %%
-chosen = saved.best_checkpoint(checkpoints, trainer.state)
+chosen = saved.kept_checkpoint(checkpoints, trainer.state, keep)
 log = trainer.state.log_history
 (staged,) = {step.stage(adapter / name).parent for name in saved.ADAPTER_AND_BESIDE}
 saved.save_adapter(chosen, staged, rendered / PROMPT_FILE, record, log)
@@ -282,9 +293,8 @@ write_card(step.stage(adapter / CARD_FILE), staged, profile)
 train_loss, valid_loss = training_report.loss_tables(log)
 outcome = training_report.Outcome(
     loss_before=loss_before,
-    best_loss=trainer.state.best_metric,
-    best_step=trainer.state.best_global_step,
-    final_loss=valid_loss["eval_loss"].iloc[-1],
+    losses=dict(zip(valid_loss["step"], valid_loss["eval_loss"], strict=True)),
+    kept_step=saved.step_of(chosen),
     n_steps=schedule.n_steps,
     n_valid=len(valid),
     n_trainable=n_trainable,
@@ -311,7 +321,7 @@ plt.show()
 # of note tokens that it would have written itself, given the right ones before:
 
 # %%
-training_report.validations_table(valid_loss, outcome.best_step)
+training_report.validations_table(valid_loss, outcome.kept_step)
 
 # %% [markdown]
 # ## What it cost
@@ -349,10 +359,9 @@ entry = step.finish(
     n_trainable=n_trainable,
     counted=counted,
     loss_before=loss_before,
-    best_step=outcome.best_step,
-    best_eval_loss=outcome.best_loss,
+    kept_step=outcome.kept_step,
+    kept_eval_loss=outcome.kept_loss,
     checkpoint=runs.shown_path(chosen),
-    final_eval_loss=outcome.final_loss,
     n_steps=schedule.n_steps,
     resumed_from=resumed_from,
     tokens_per_s=round(session.tokens_per_s, 1) if session.tokens_per_s else None,

@@ -73,6 +73,18 @@ def make_tokenizer(folder: Path, vocab_size: int = 512):
     return tokenizer
 
 
+def leave_splits(processed: Path, trained_on: dict[str, int], tested_on: str = "") -> None:
+    """What 01 says about its splits: the sources of training and, if it has one, of a test."""
+    from medisum_utils.runs import SPLIT_MANIFEST, write_json
+
+    splits = {"train": {"n": sum(trained_on.values()), "sources": trained_on}}
+    if tested_on:
+        splits["test"] = {"n": 1, "sources": {tested_on: 1}}
+    tests = [name for name in splits if name != "train"]
+    content = {"source": " and ".join(trained_on), "tests": tests, "splits": splits}
+    write_json(processed / SPLIT_MANIFEST, content)
+
+
 def record_adapter(folder: Path, base: Path, max_new_tokens: int = 24, **choices) -> None:
     """What 03 and 04 leave beside an adapter: what it was trained with, how it was scored."""
     from medisum_utils.modelling import training_record

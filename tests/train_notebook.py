@@ -49,6 +49,7 @@ def write_data(seed: int = 1) -> None:
         path = step.stage(runs.processed_dir(PROFILE) / f"{split}.jsonl")
         write_jsonl(path, small_model.encounters(n, seed_of_split, split))
     step.finish()
+    small_model.leave_splits(runs.processed_dir(PROFILE), {"typed": 12}, tested_on="elsewhere")
 
 
 def render(instruction: str = small_model.INSTRUCTION) -> None:

@@ -20,7 +20,7 @@ from medisum_utils.encounter import read_jsonl
 from medisum_utils.modelling.adapter import ADAPTER_FILES, require_adapter
 from medisum_utils.modelling.checkpoints import LOG_FILE
 from medisum_utils.modelling.prompt import read_prompt
-from medisum_utils.modelling.training_record import read_record
+from medisum_utils.modelling.training_record import LAST, LOWEST_LOSS, read_record
 from medisum_utils.runs import processed_dir, resolve, shown_path
 from medisum_utils.runs.files import write_whole
 from medisum_utils.runs.hub import base_source
@@ -65,7 +65,7 @@ def write_card(
         "only_generated": all(row["source"] == SYNTHETIC for row in data),
         "licence_of_adapter": _licence_sentence(licence, data),
         **_weights_facts(folder),
-        **_lowest_loss(folder / LOG_FILE),
+        **_loss(folder / LOG_FILE, record["settings"].get("keep", LOWEST_LOSS)),
         "versions": ", ".join(f"{name} {number}" for name, number in record["versions"].items()),
         "splits": splits,
         "scores": results_table(splits, _SCORES),
@@ -208,14 +208,19 @@ def _weights_facts(folder: Path) -> dict[str, str]:
     return {"n_parameters": f"{n:,}", "adapter_mb": f"{weights.stat().st_size / 1e6:.1f}"}
 
 
-def _lowest_loss(log: Path) -> dict[str, Any]:
-    """The lowest validation loss in a log of training, and its step."""
+def _loss(log: Path, keep: str) -> dict[str, Any]:
+    """The validation loss of the weights kept and its step, by a log of training."""
     lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
     validations = [line for line in lines if "eval_loss" in line]
     if not validations:
         raise ValueError(f"{shown_path(log)}: expected a validation loss in the log, got none")
-    best = min(validations, key=lambda line: line["eval_loss"])
-    return {"loss": f"{best['eval_loss']:.3f}", "loss_step": best["step"]}
+    lowest, last = min(validations, key=lambda line: line["eval_loss"]), validations[-1]
+    kept = last if keep == LAST else lowest
+    return {
+        "loss": f"{kept['eval_loss']:.3f}",
+        "loss_step": kept["step"],
+        "lowest_loss": f"{lowest['eval_loss']:.3f}",
+    }
 
 
 def _weakest(splits: Mapping[str, Any]) -> str:

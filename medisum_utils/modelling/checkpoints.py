@@ -1,4 +1,4 @@
-"""Checkpoints: which are complete, from which a run may go on, and the adapter taken from the best.
+"""Checkpoints: which are complete, from which a run may go on, and which becomes the adapter.
 
 A run that is killed goes on from the newest complete checkpoint as if nothing had happened. Nothing
 is deleted here; what is broken is set aside under another name.
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from medisum_utils.modelling.adapter import ADAPTER_FILES
 from medisum_utils.modelling.prompt import PROMPT_FILE
 from medisum_utils.modelling.training_record import (
+    LAST,
     RECORD_FILE,
     check_resume,
     read_record,
@@ -143,6 +144,22 @@ def load_state(checkpoint: Path) -> TrainerState:
     from transformers import TrainerState
 
     return TrainerState.load_from_json(str(checkpoint / _STATE))
+
+
+def kept_checkpoint(folder: str | os.PathLike, state: TrainerState, keep: str) -> Path:
+    """The checkpoint that becomes the adapter: `keep` is one of `training_record.KEEP`.
+
+    Raises: ValueError if it is not complete.
+    """
+    if keep == LAST:
+        checkpoint = Path(folder) / f"checkpoint-{state.global_step}"
+        if reason := what_is_missing(checkpoint):
+            raise ValueError(
+                f"{shown_path(checkpoint)} is the last one, but {reason}; train anew with resume: "
+                "false in 03_qlora_train"
+            )
+        return checkpoint
+    return best_checkpoint(folder, state)
 
 
 def best_checkpoint(folder: str | os.PathLike, state: TrainerState) -> Path:

@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING, Any
 from medisum_utils.modelling.adapter import ADAPTER_FILES, read_record_file, require_adapter
 from medisum_utils.modelling.model import base_digest
 from medisum_utils.modelling.prompt import PROMPT_FILE
-from medisum_utils.runs import require, resolve, sha256_file, shown_path, versions
+from medisum_utils.runs import (
+    read_split_manifest,
+    require,
+    resolve,
+    sha256_file,
+    shown_path,
+    versions,
+)
 from medisum_utils.runs.hub import base_source
 
 if TYPE_CHECKING:
@@ -24,6 +31,7 @@ if TYPE_CHECKING:
     from trl import SFTConfig
 
 RECORD_FILE = "training.json"
+LOWEST_LOSS, LAST = KEEP = ("lowest_loss", "last")  # the checkpoint that becomes the adapter
 
 _NOTEBOOK = "03_qlora_train"
 _REMEDY = f"notebook {_NOTEBOOK} writes it: train anew with resume: false"
@@ -58,6 +66,7 @@ def describe(base: str, processed: str | os.PathLike, settings: Mapping[str, Any
         **({"base_source": source} if source else {}),
         "prompt_sha256": sha256_file(_required(processed, f"rendered/{PROMPT_FILE}", "02_format")),
         "data": data_digests(processed),
+        "sources": _sources(processed),
         "settings": dict(settings),
         "versions": {name: installed[name] for name in _PACKAGES if name in installed},
     }
@@ -70,8 +79,19 @@ def settings_of(
 
     `parameters` are those of 03, `dtype` that of what is not quantised. `device` may change as long
     as `dtype` stays, and `checkpoint_activations` changes no weight: both are left out.
+
+    Raises: ValueError for an unknown `keep`; FileNotFoundError for a missing initial adapter.
     """
-    batch_tokens = parameters["batch_tokens"]
+    batch_tokens, keep = parameters["batch_tokens"], parameters["keep"]
+    if keep not in KEEP:
+        raise ValueError(f"expected keep to be one of {KEEP}, got {keep!r}")
+    # Left out where they are as they always were, so that the records of older adapters compare.
+    rarely = {"batch_tokens": batch_tokens} if batch_tokens else {}
+    if keep != LOWEST_LOSS:
+        rarely["keep"] = keep
+    if initial := parameters["initial_adapter"]:
+        rarely["initial_adapter"] = initial
+        rarely["initial_adapter_sha256"] = sha256_file(require_adapter(initial) / ADAPTER_FILES[1])
     return {
         "seed": config.seed,
         "lora_rank": lora.r,
@@ -81,8 +101,7 @@ def settings_of(
         "learning_rate": config.learning_rate,
         "n_epochs": parameters["n_epochs"],
         "batch_size": config.per_device_train_batch_size,
-        # Left out where batches are of examples: so the records of older adapters still compare.
-        **({"batch_tokens": batch_tokens} if batch_tokens else {}),
+        **rarely,
         "n_accumulation": config.gradient_accumulation_steps,
         "n_validations": parameters["n_validations"],
         "n_valid": parameters["n_valid"],
@@ -110,6 +129,11 @@ def data_digests(processed: str | os.PathLike) -> dict[str, str]:
     }
     folder = resolve(processed)
     return {name: sha256_file(_required(folder, name, step)) for name, step in made_by.items()}
+
+
+def _sources(processed: str | os.PathLike) -> dict[str, int]:
+    """How many training encounters each source gave, by 01's manifest of the splits."""
+    return read_split_manifest(resolve(processed).name)["splits"]["train"]["sources"]
 
 
 def _required(folder: str | os.PathLike, name: str, made_by: str) -> Path:

@@ -23,17 +23,24 @@ OVERFIT_MARGIN = 0.005  # nats that the last loss may exceed the best one by
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A whole run: its losses on `n_valid` examples, and the weights and tokens behind them."""
+    """A whole run: its losses on `n_valid` examples, and the weights and tokens behind them.
+
+    `losses` has the validation loss by step, in their order; the weights of `kept_step` are kept.
+    """
 
     loss_before: float
-    best_loss: float
-    best_step: int
-    final_loss: float
+    losses: Mapping[int, float]
+    kept_step: int
     n_steps: int
     n_valid: int
     n_trainable: int
     n_base: int
     n_tokens: int
+
+    @property
+    def kept_loss(self) -> float:
+        """The validation loss of the weights kept."""
+        return self.losses[self.kept_step]
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +150,7 @@ def draw_losses(
     )
     axis.annotate(
         "kept",
-        (outcome.best_step, outcome.best_loss),
+        (outcome.kept_step, outcome.kept_loss),
         xytext=(0, 14),
         textcoords="offset points",
         ha="center",
@@ -153,19 +160,19 @@ def draw_losses(
     axis.xaxis.set(major_locator=MaxNLocator(integer=True), major_formatter="{x:,.0f}")
     figures.plain_log_ticks(axis.yaxis)
     axis.set_title(
-        f"Validation loss: {outcome.loss_before:.2f} at first, {outcome.best_loss:.2f} at best"
+        f"Validation loss: {outcome.loss_before:.2f} at first, {outcome.kept_loss:.2f} when kept"
     )
     axis.legend()
 
 
-def validations_table(valid: pd.DataFrame, best_step: int) -> pd.DataFrame:
+def validations_table(valid: pd.DataFrame, kept_step: int) -> pd.DataFrame:
     """Every validation of `loss_tables` with its perplexity, the one kept marked."""
     return pd.DataFrame(
         {
             "loss (nats per token)": valid["eval_loss"].round(3),
             "perplexity": valid["eval_loss"].map(math.exp).round(3),
             "note tokens right (%)": (100 * valid["eval_mean_token_accuracy"]).round(1),
-            "kept": ["yes" if step == best_step else "" for step in valid["step"]],
+            "kept": ["yes" if step == kept_step else "" for step in valid["step"]],
         }
     ).set_index(pd.Index([f"{step:,}" for step in valid["step"]], name="step"))
 
@@ -187,16 +194,16 @@ def cost_table(outcome: Outcome, session: Session, adapter_mib: float) -> pd.Dat
 
 def verdict(outcome: Outcome, session: Session) -> str:
     """Whether the base learnt the task, as far as the loss can say, and at what pace."""
-    before, best = outcome.loss_before, outcome.best_loss
-    if best >= before:
+    before, kept = outcome.loss_before, outcome.kept_loss
+    if kept >= before:
         return (
-            f"**No: the validation loss went from {before:.3f} to {best:.3f}.** The adapter made "
+            f"**No: the validation loss went from {before:.3f} to {kept:.3f}.** The adapter made "
             f"the base worse on {outcome.n_valid:,} notes."
         )
     return (
         f"**Yes, as far as the loss can say: on {outcome.n_valid:,} validation notes it falls from "
-        f"{before:.3f} to {best:.3f} nats per token** (perplexity {math.exp(before):.1f} to "
-        f"{math.exp(best):.2f}), after {outcome.best_step:,} of {outcome.n_steps:,} steps. "
+        f"{before:.3f} to {kept:.3f} nats per token** (perplexity {math.exp(before):.1f} to "
+        f"{math.exp(kept):.2f}), after {outcome.kept_step:,} of {outcome.n_steps:,} steps. "
         f"{outcome.n_trainable:,} weights were trained on {outcome.n_tokens:,} tokens, "
         f"{_pace(outcome, session)}. Whether the notes are right is for 04 to say."
     )
@@ -215,22 +222,32 @@ def limits(
     outcome: Outcome, train: pd.DataFrame, *, max_grad_norm: float, n_validations: int
 ) -> str:
     """A list of what the loss curves do not show and what the run missed."""
-    after_best = outcome.final_loss - outcome.best_loss
     clipped = (train["grad_norm"] > max_grad_norm).mean() if len(train) else 0.0
-    length = ": the run was not too long"
-    if after_best >= OVERFIT_MARGIN:
-        length = ", so the run overfits late"
     return "\n".join(
         (
             "- A loss scores each token given the right ones before it. A note that is written "
             "freely goes on from its own mistakes, and one wrong dose hardly moves the mean.",
-            f"- The last validation loss is {after_best:.3f} above the one kept{length}.",
+            f"- {_overfits(outcome)}.",
             f"- In {100 * clipped:.0f}% of the logged steps the gradient was clipped to "
             f"{max_grad_norm:g}.",
             f"- Validation used {outcome.n_valid:,} examples; its choice of a checkpoint is as "
             f"coarse as {n_validations:,} looks can be.",
         )
     )
+
+
+def _overfits(outcome: Outcome) -> str:
+    """Whether the run was too long by its validation loss, and what was done about it."""
+    last, lowest = list(outcome.losses.values())[-1], min(outcome.losses.values())
+    late = last - lowest >= OVERFIT_MARGIN
+    if outcome.kept_loss > lowest:
+        return (
+            f"The weights kept are the last ones, as `keep` asks for; their validation loss is "
+            f"{last - lowest:.3f} above the lowest. What a loss calls overfitting need not be "
+            "worse notes: 04 says how good they are"
+        )
+    length = ", so the run overfits late" if late else ": the run was not too long"
+    return f"The last validation loss is {last - lowest:.3f} above the one kept{length}"
 
 
 def footer(entry: Mapping[str, Any]) -> str:

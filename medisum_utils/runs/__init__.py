@@ -30,6 +30,7 @@ from medisum_utils.runs.privacy import (
     privacy_file as privacy_file,
     read_split_manifest as read_split_manifest,
     reports_with_text as reports_with_text,
+    test_sources as test_sources,
     text_is_shown as text_is_shown,
 )
 from medisum_utils.runs.steps import (

@@ -43,6 +43,15 @@ def read_split_manifest(profile: str) -> dict[str, Any]:
     return _decided_by_01(path, {"source": str, "tests": list, "splits": dict})
 
 
+def test_sources(profile: str) -> set[str]:
+    """The sources that the tests of a profile come from, as 01_data wrote them down.
+
+    Raises: see `read_split_manifest`.
+    """
+    manifest = read_split_manifest(profile)
+    return {source for test in manifest["tests"] for source in manifest["splits"][test]["sources"]}
+
+
 def privacy_file(profile: str) -> Path:
     """The file that says whether text may be shown; every step that could show some reads it.
 

@@ -71,6 +71,7 @@ def leave_data(sources: dict[str, int], n_rendered: int | None = None) -> None:
     (folder / "rendered").mkdir(exist_ok=True)
     (folder / "rendered" / "train.jsonl").write_text("{}\n" * (n_rendered or n))
     (folder / "rendered" / "valid.jsonl").write_text("{}\n" * 2)
+    small_model.leave_splits(folder, sources)
     shutil.copy(folder.parents[2] / "models" / PROFILE / "prompt.json", folder / "rendered")
 
 
@@ -218,6 +219,16 @@ def test_settings_and_lowest_loss_are_those_of_the_records(adapter: Path) -> Non
     (adapter / "train_log.jsonl").write_text('{"loss": 2.0, "step": 1}\n')
     with pytest.raises(ValueError, match=r"train_log\.jsonl: expected a validation loss"):
         card_of(adapter)
+
+
+def test_where_the_last_weights_are_kept_both_losses_stand(adapter: Path) -> None:
+    chosen = {**SETTINGS, "keep": "last", "initial_adapter": "models/first"}
+    content = describe("models/base", processed_dir(PROFILE), chosen)
+    write_json(adapter / "training.json", with_adapter(content, adapter))
+    said = " ".join(card_of(adapter).text.split())
+    assert "The last weights are kept here, with a validation loss of **1.500** nats" in said
+    assert "(the lowest was 1.234), at step 4." in said
+    assert "Training went on from the adapter `models/first`." in said
 
 
 # --- scores and use ------------------------------------------------------------------------------

@@ -156,6 +156,17 @@ def test_a_broken_best_checkpoint_is_said_before_training(two):
             use()
 
 
+def test_the_profile_says_which_checkpoint_is_kept(two):
+    newest = two / f"checkpoint-{N_STEPS}"
+    state = checkpoints.load_state(newest)
+    state.best_global_step = SAVED_AT
+    kept = {keep: checkpoints.kept_checkpoint(two, state, keep) for keep in training_record.KEEP}
+    assert kept == {"lowest_loss": two / f"checkpoint-{SAVED_AT}", "last": newest}
+    (newest / "adapter_model.safetensors").unlink()
+    with pytest.raises(ValueError, match=rf"checkpoint-{N_STEPS} is the last one, but .* missing"):
+        checkpoints.kept_checkpoint(two, state, "last")
+
+
 def test_the_best_checkpoint_is_the_adapter_that_is_saved(run, base, tmp_path):
     from safetensors.torch import load_file
 

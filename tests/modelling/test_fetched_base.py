@@ -20,6 +20,7 @@ from types import SimpleNamespace
 
 import huggingface_hub
 import pytest
+import small_model
 import tiny_gguf
 import torch
 from safetensors.torch import load_file
@@ -440,6 +441,7 @@ def test_a_run_records_where_its_base_came_from(tiny: TinyWheel, project: Path) 
     for name in ("train.jsonl", "valid.jsonl", "rendered/train.jsonl", "rendered/valid.jsonl"):
         (processed / name).write_text("")
     (processed / "rendered" / "prompt.json").write_text("{}")
+    small_model.leave_splits(processed, {"mts-dialog": 3})
     record = training_record.describe(tiny.base.folder, processed, {})
     assert record["base_source"] == entry["base_source"]
     step = runs.start("03_qlora_train", "other", {})

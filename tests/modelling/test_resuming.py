@@ -82,9 +82,10 @@ def test_a_run_leaves_its_record_beside_checkpoints_and_adapter(home):
     beside = training_record.read_record(folder / "checkpoints")
     assert training_record.with_adapter(beside, folder) == record
     parameters = entry(home)["parameters"]
-    # arithmetic is recorded as what follows from it, bf16; batch_tokens only where it is not 0
-    of_no_weight = {"device", "checkpoint_activations", "resume", "arithmetic", "batch_tokens"}
-    assert set(parameters) - of_no_weight <= set(record["settings"])
+    # arithmetic is recorded as what follows from it, bf16
+    of_no_weight = {"device", "checkpoint_activations", "resume", "arithmetic"}
+    where_chosen = {"batch_tokens", "keep", "initial_adapter"}  # other than as they always were
+    assert set(parameters) - of_no_weight - where_chosen <= set(record["settings"])
     assert all(parameters[name] == record["settings"][name] for name in ("seed", "learning_rate"))
     assert record["settings"]["n_steps"] == N_STEPS
     assert f"models/{PROFILE}/training.json" in entry(home)["outputs"]

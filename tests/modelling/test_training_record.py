@@ -28,6 +28,7 @@ def processed(project: Path) -> Path:
     for name in ("train.jsonl", "valid.jsonl", "rendered/train.jsonl", "rendered/valid.jsonl"):
         (folder / name).write_text(f'"{name}"\n')
     (folder / "rendered" / "prompt.json").write_text("{}\n")
+    small_model.leave_splits(folder, {"mts-dialog": 3})
     return folder
 
 
@@ -62,6 +63,7 @@ def test_the_record_holds_what_the_weights_depend_on(record, processed):
     assert record["prompt_sha256"] == sha256_file(processed / "rendered" / "prompt.json")
     names = ("rendered/train.jsonl", "rendered/valid.jsonl", "train.jsonl", "valid.jsonl")
     assert record["data"] == {name: sha256_file(processed / name) for name in names}
+    assert record["sources"] == {"mts-dialog": 3}
     assert record["settings"] == SETTINGS
     assert set(record["versions"]) == {"torch", "transformers", "peft", "trl", "bitsandbytes"}
     (processed / "valid.jsonl").unlink()
@@ -212,6 +214,8 @@ def test_the_settings_are_read_from_what_trains():
         "n_validations": 2,
         "n_valid": 16,
         "device": "cpu",
+        "keep": "lowest_loss",
+        "initial_adapter": "",
     }
     settings = training_record.settings_of(parameters, lora, config, "float32")
     assert json.loads(json.dumps(settings)) == {
@@ -240,3 +244,11 @@ def test_the_settings_are_read_from_what_trains():
         {**parameters, "batch_tokens": 2048}, lora, config, "float32"
     )
     assert in_tokens == {**settings, "batch_tokens": 2048}
+    last = training_record.settings_of({**parameters, "keep": "last"}, lora, config, "float32")
+    assert last == {**settings, "keep": "last"}
+    with pytest.raises(ValueError, match="expected keep to be one of .* got 'best'"):
+        training_record.settings_of({**parameters, "keep": "best"}, lora, config, "float32")
+    with pytest.raises(FileNotFoundError, match="nowhere lacks adapter_config.json"):
+        training_record.settings_of(
+            {**parameters, "initial_adapter": "models/nowhere"}, lora, config, "float32"
+        )

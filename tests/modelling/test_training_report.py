@@ -11,9 +11,8 @@ from medisum_utils.modelling import training_report
 
 OUTCOME = training_report.Outcome(
     loss_before=4.978,
-    best_loss=0.041,
-    best_step=1080,
-    final_loss=0.041,
+    losses={540: 0.1, 1080: 0.041},
+    kept_step=1080,
     n_steps=1080,
     n_valid=16,
     n_trainable=720_896,
@@ -41,11 +40,11 @@ def test_a_fall_of_the_loss_is_a_yes_with_its_figures() -> None:
     assert "in this session" not in said
 
 
-@pytest.mark.parametrize("best", [4.978, 5.1])
-def test_a_loss_that_does_not_fall_is_a_no(best: float) -> None:
-    said = training_report.verdict(replace(OUTCOME, best_loss=best), WHOLE)
-    assert said.startswith(f"**No: the validation loss went from 4.978 to {best:.3f}.**")
-    assert "worse" in said or best == OUTCOME.loss_before
+@pytest.mark.parametrize("kept", [4.978, 5.1])
+def test_a_loss_that_does_not_fall_is_a_no(kept: float) -> None:
+    said = training_report.verdict(replace(OUTCOME, losses={1080: kept}), WHOLE)
+    assert said.startswith(f"**No: the validation loss went from 4.978 to {kept:.3f}.**")
+    assert "worse" in said or kept == OUTCOME.loss_before
 
 
 def test_the_pace_is_that_of_this_session() -> None:
@@ -74,8 +73,9 @@ def test_the_plan_says_where_training_begins(newest, n_done, resume, says) -> No
 def test_the_limits_say_whether_the_run_was_too_long() -> None:
     train, _ = training_report.loss_tables(LOG)
 
-    def limits(final_loss: float, rows=train) -> str:
-        outcome = replace(OUTCOME, final_loss=final_loss)
+    def limits(final_loss: float, rows=train, kept_step=1080) -> str:
+        losses = {540: 0.1, 1080: 0.041, 1620: final_loss}
+        outcome = replace(OUTCOME, losses=losses, kept_step=kept_step)
         return training_report.limits(outcome, rows, max_grad_norm=1.0, n_validations=2)
 
     assert "0.000 above the one kept: the run was not too long." in limits(0.041)
@@ -83,6 +83,8 @@ def test_the_limits_say_whether_the_run_was_too_long() -> None:
     assert "In 50% of the logged steps the gradient was clipped to 1." in limits(0.041)
     assert "In 0% of the logged steps" in limits(0.041, train.head(0))
     assert "as coarse as 2 looks" in limits(0.041)
+    last = limits(0.141, kept_step=1620)
+    assert "as `keep` asks for; their validation loss is 0.100 above the lowest" in last
 
 
 def test_the_log_is_parted_into_training_and_validation() -> None:
@@ -91,7 +93,7 @@ def test_the_log_is_parted_into_training_and_validation() -> None:
         "step": [540, 1080], "loss": [0.5, 0.25], "grad_norm": [2.0, 0.5],
     }  # fmt: skip
     assert valid["eval_loss"].tolist() == [0.1, 0.041]
-    table = training_report.validations_table(valid, best_step=1080)
+    table = training_report.validations_table(valid, kept_step=1080)
     assert table.index.tolist() == ["540", "1,080"]
     assert table["kept"].tolist() == ["", "yes"]
     assert table["note tokens right (%)"].tolist() == [97.0, 98.7]
