@@ -34,6 +34,7 @@ n_valid = 16  # validation examples used each time
 checkpoint_activations = False  # true: less memory for about 1.5 times the work
 arithmetic = "auto"  # of matrix products: bf16, fp32, or auto; loss, norms, adapter stay fp32
 keep = "lowest_loss"  # of validation; or last: the weights after the last step
+adapter_dtype = "float32"  # in which the adapter is stored; bfloat16 halves the file
 initial_adapter = ""  # such as models/mts: go on from it; empty: from an adapter that is zero
 resume = False  # true: go on from the newest complete checkpoint
 

@@ -36,7 +36,7 @@ LIMITS = {
     "00_tiny_base": Counts(),
     "01_data": Counts(),
     "02_format": Counts(),
-    "03_qlora_train": Counts(n_lines=230, n_parameters=17),
+    "03_qlora_train": Counts(n_lines=230, n_parameters=18),
     "04_eval": Counts(),
     "05_serve": Counts(),
 }

@@ -186,7 +186,8 @@ def save_adapter(
 ) -> list[Path]:
     """Puts the adapter of a checkpoint into `folder`, with `prompt`, log and record beside it.
 
-    The base is named as in the record; what the libraries would add (a card with this machine's
+    Its matrices are stored in the `adapter_dtype` of the record's settings, float32 where there is
+    none. The base is named as in the record; what the libraries would add (a card with this machine's
     paths) is left out. Returns the files, the record last.
 
     Raises: ValueError if the prompt is no longer the one of the record.
@@ -201,8 +202,20 @@ def save_adapter(
     config["base_model_name_or_path"] = record["base"]
     config["target_modules"].sort()  # peft keeps a set: another order in every process
     write_json(folder / ADAPTER_FILES[0], config)
-    shutil.copyfile(checkpoint / ADAPTER_FILES[1], folder / ADAPTER_FILES[1])
+    weights = folder / ADAPTER_FILES[1]
+    shutil.copyfile(checkpoint / ADAPTER_FILES[1], weights)
+    if dtype := record["settings"].get("adapter_dtype"):
+        _store_as(weights, dtype)
     shutil.copyfile(prompt, folder / PROMPT_FILE)
     write_json_lines(folder / LOG_FILE, log)
     write_json(folder / RECORD_FILE, with_adapter(record, folder))
     return [folder / name for name in ADAPTER_AND_BESIDE]
+
+
+def _store_as(weights: Path, dtype: str) -> None:
+    """Rounds the matrices in a file of an adapter."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    rounded = {name: m.to(getattr(torch, dtype)) for name, m in load_file(weights).items()}
+    save_file(rounded, weights, metadata={"format": "pt"})

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 RECORD_FILE = "training.json"
 LOWEST_LOSS, LAST = KEEP = ("lowest_loss", "last")  # the checkpoint that becomes the adapter
+ADAPTER_DTYPES = ("float32", "bfloat16")  # in which its matrices are stored
 
 _NOTEBOOK = "03_qlora_train"
 _REMEDY = f"notebook {_NOTEBOOK} writes it: train anew with resume: false"
@@ -80,15 +81,21 @@ def settings_of(
     `parameters` are those of 03, `dtype` that of what is not quantised. `device` may change as long
     as `dtype` stays, and `checkpoint_activations` changes no weight: both are left out.
 
-    Raises: ValueError for an unknown `keep`; FileNotFoundError for a missing initial adapter.
+    Raises: ValueError for an unknown `keep` or `adapter_dtype`; FileNotFoundError for a missing initial adapter.
     """
     batch_tokens, keep = parameters["batch_tokens"], parameters["keep"]
     if keep not in KEEP:
         raise ValueError(f"expected keep to be one of {KEEP}, got {keep!r}")
+    if (adapter_dtype := parameters["adapter_dtype"]) not in ADAPTER_DTYPES:
+        raise ValueError(
+            f"expected adapter_dtype to be one of {ADAPTER_DTYPES}, got {adapter_dtype!r}"
+        )
     # Left out where they are as they always were, so that the records of older adapters compare.
     rarely = {"batch_tokens": batch_tokens} if batch_tokens else {}
     if keep != LOWEST_LOSS:
         rarely["keep"] = keep
+    if adapter_dtype != ADAPTER_DTYPES[0]:
+        rarely["adapter_dtype"] = adapter_dtype
     if initial := parameters["initial_adapter"]:
         rarely["initial_adapter"] = initial
         rarely["initial_adapter_sha256"] = sha256_file(require_adapter(initial) / ADAPTER_FILES[1])

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import small_model
+import torch
 import train_notebook
 from safetensors.torch import load_file
 from train_notebook import PROFILE, run_notebook
@@ -66,6 +67,19 @@ def test_training_begins_where_the_first_adapter_ended(home):
         for folder in (FIRST, f"models/{PROFILE}")
     )
     assert all(not matrix.equal(second[name]) for name, matrix in first.items())
+
+
+def test_an_adapter_in_bfloat16_is_rounded_and_half_the_size(home):
+    run_notebook(adapter_dtype="bfloat16", keep="last")
+    name = "adapter_model.safetensors"  # of the same training as the first, in float32
+    exact, rounded = (home / folder / name for folder in (FIRST, f"models/{PROFILE}"))
+    assert all(
+        matrix.to(torch.bfloat16).equal(load_file(rounded)[key])
+        for key, matrix in load_file(exact).items()
+    )
+    assert rounded.stat().st_size < 0.7 * exact.stat().st_size
+    run_notebook(initial_adapter=f"models/{PROFILE}", keep="last")  # goes on in float32
+    assert {matrix.dtype for matrix in load_file(rounded).values()} == {torch.float32}
 
 
 def test_an_adapter_that_knows_the_tests_is_refused(home):

@@ -84,7 +84,12 @@ def test_a_run_leaves_its_record_beside_checkpoints_and_adapter(home):
     parameters = entry(home)["parameters"]
     # arithmetic is recorded as what follows from it, bf16
     of_no_weight = {"device", "checkpoint_activations", "resume", "arithmetic"}
-    where_chosen = {"batch_tokens", "keep", "initial_adapter"}  # other than as they always were
+    where_chosen = {
+        "batch_tokens",
+        "keep",
+        "adapter_dtype",
+        "initial_adapter",
+    }  # other than as they always were
     assert set(parameters) - of_no_weight - where_chosen <= set(record["settings"])
     assert all(parameters[name] == record["settings"][name] for name in ("seed", "learning_rate"))
     assert record["settings"]["n_steps"] == N_STEPS

@@ -215,6 +215,7 @@ def test_the_settings_are_read_from_what_trains():
         "n_valid": 16,
         "device": "cpu",
         "keep": "lowest_loss",
+        "adapter_dtype": "float32",
         "initial_adapter": "",
     }
     settings = training_record.settings_of(parameters, lora, config, "float32")
@@ -248,6 +249,10 @@ def test_the_settings_are_read_from_what_trains():
     assert last == {**settings, "keep": "last"}
     with pytest.raises(ValueError, match="expected keep to be one of .* got 'best'"):
         training_record.settings_of({**parameters, "keep": "best"}, lora, config, "float32")
+    with pytest.raises(ValueError, match="adapter_dtype to be one of .* got 'int8'"):
+        training_record.settings_of(
+            {**parameters, "adapter_dtype": "int8"}, lora, config, "float32"
+        )
     with pytest.raises(FileNotFoundError, match="nowhere lacks adapter_config.json"):
         training_record.settings_of(
             {**parameters, "initial_adapter": "models/nowhere"}, lora, config, "float32"
