@@ -187,8 +187,8 @@ def save_adapter(
     """Puts the adapter of a checkpoint into `folder`, with `prompt`, log and record beside it.
 
     Its matrices are stored in the `adapter_dtype` of the record's settings, float32 where there is
-    none. The base is named as in the record; what the libraries would add (a card with this machine's
-    paths) is left out. Returns the files, the record last.
+    none. The base is named as in the record; what the libraries would add (a card with this
+    machine's paths) is left out. Returns the files, the record last.
 
     Raises: ValueError if the prompt is no longer the one of the record.
     """

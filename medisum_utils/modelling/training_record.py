@@ -81,7 +81,8 @@ def settings_of(
     `parameters` are those of 03, `dtype` that of what is not quantised. `device` may change as long
     as `dtype` stays, and `checkpoint_activations` changes no weight: both are left out.
 
-    Raises: ValueError for an unknown `keep` or `adapter_dtype`; FileNotFoundError for a missing initial adapter.
+    Raises: ValueError for an unknown `keep` or `adapter_dtype`; FileNotFoundError for a missing
+    initial adapter.
     """
     batch_tokens, keep = parameters["batch_tokens"], parameters["keep"]
     if keep not in KEEP:
