@@ -46,9 +46,11 @@ from medisum_utils.evaluation import (
     page,
     plots,
     published,
+    quoted,
     systems,
     tables,
     text as sentences,
+    truth,
 )
 from medisum_utils.evaluation.dangers import danger_table, dangers
 from medisum_utils.modelling import checkpoints, model, training_record
@@ -101,9 +103,9 @@ record = training_record.check_adapter(adapter, base_sha256=base_sha256, data=da
 train = read_jsonl(paths["train"])
 encounters = {name: read_jsonl(paths[name])[: n_test or None] for name in names}
 encounters = systems.with_named_sections(encounters, read_prompt(adapter)["parts"])
-names = list(encounters)
+names, titles = list(encounters), results.split_titles(encounters)
 facts_are_known = all(evaluation.facts_known(part) for part in encounters.values())
-counts = results.listed(f"{len(part)} of `{name}`" for name, part in encounters.items())
+counts = results.listed(f"{len(part)} of `{titles[name]}`" for name, part in encounters.items())
 page.say(f"Held out: {counts}. Base model `{base}`, adapter `{runs.shown_path(adapter)}`.")
 
 # %% [markdown]
@@ -117,8 +119,7 @@ page.say(f"Held out: {counts}. Base model `{base}`, adapter `{runs.shown_path(ad
 kept = runs.processed_dir(profile) / "predictions"
 notes, likeness = {}, {}
 for name, part in encounters.items():
-    most_similar, likeness[name] = systems.nearest_notes(train, part)
-    notes[name] = {"copy": systems.copied(part), "nearest": most_similar}
+    notes[name], likeness[name] = systems.baselines(train, part)
     for system, texts in notes[name].items():
         ids = [encounter.id for encounter in part]
         systems.keep_texts(kept / f"{name}_{system}.jsonl", ids, texts)
@@ -129,7 +130,8 @@ for name, part in encounters.items():
 # Their notes are kept below `data/processed/` and taken again only if weights, data, parameters and
 # versions are all the same. No stretch of three or more tokens is written twice in a row, which is
 # how a small model gets stuck. Where notes are one section each and the model is asked for
-# sections, it writes each split twice: it finds the section itself, then (`_named`) is told it.
+# sections, it writes each split twice: it finds the section itself (header predicted), then it is
+# told the section (header given).
 
 # %%
 decoding = Decoding(max_new_tokens, n_candidates, temperature, min_p)
@@ -148,9 +150,10 @@ for name in names:
 # %% [markdown]
 # ## Scores
 #
-# ROUGE is the F1 of each note without stemming, over the whole note, then the mean. Intervals are
-# 95% by bootstrap over encounters (BCa, 9,999 resamples). Everything goes into `metrics.json` as
-# fractions; its form is held by `medisum_utils/evaluation/metrics_schema.json`.
+# ROUGE is the F1 of each note without stemming, over the whole note, then the mean, as the official
+# evaluators of ACI-Bench and MTS-Dialog have it. Intervals are 95% by bootstrap over encounters
+# (BCa, 9,999 resamples). Everything goes into `metrics.json` as fractions; its form is held by
+# `medisum_utils/evaluation/metrics_schema.json`.
 #
 # Systems are compared on the same encounters alone: where one wrote fewer notes than there are
 # encounters, all are scored once more on those that every one of them wrote.
@@ -163,7 +166,7 @@ splits = {
     name: evaluation.split_metrics(
         scores[name],
         same.get(name),
-        runs.sha256_file(paths[name.removesuffix(systems.NAMED)]),
+        runs.sha256_file(paths[name.removesuffix(results.NAMED)]),
         seed,
         written[name],
     )
@@ -187,9 +190,9 @@ errors = {
 answer.update(
     page.document(
         sentences.trained(record, train),
-        sentences.answer(first, scores[first], same.get(first), seed),
+        sentences.answer(titles[first], scores[first], same.get(first), seed),
         tables.summary_table(splits),
-        sentences.fails(first, splits[first], errors[first]),
+        sentences.fails(titles[first], splits[first], errors[first]),
         danger_table(errors),
     )
 )
@@ -202,6 +205,8 @@ answer.update(
 # the same ones.
 
 # %%
+if set(titles.values()) != set(names):
+    page.say(sentences.phrases()["protocols"])
 page.show(tables.results_table(splits))
 if same:
     beside = tables.results_table(results.same_encounters(splits))
@@ -224,8 +229,21 @@ page.show(gaps, "Differences on all encounters", folded=True)
 if same:
     gaps = tables.difference_table(same, seed, ["base"])
     page.show(gaps, "Differences on the encounters that the base wrote, too", folded=True)
-stemmed = tables.stemmed_table(splits)
-if len(stemmed):
+if len(others := quoted.beside_figures(splits, encounters)):
+    page.say(sentences.phrases()["quoted"])
+    page.show(others)
+for name in filter(lambda name: published.is_aci_test(encounters[name]), names):
+    own = {system: notes[name][system] for system in scores[name].complete}
+    official = published.official_scores(encounters[name], own, seed)
+    splits[name]["official"] = official
+    is_test1 = published.is_aci_test1(encounters[name])
+    page.say(sentences.official(titles[name], official, could_be_released=is_test1))
+    page.show(published.whole_table(official), f"`{titles[name]}`, full notes")
+    for rouge in published.ROUGES:
+        by_division = published.division_table(official, rouge)
+        caption = f"`{titles[name]}`, {results.METRICS[rouge]} by division"
+        page.show(by_division, caption, folded=rouge != "rouge1")
+if len(stemmed := tables.stemmed_table(splits)):
     page.say(sentences.phrases()["stemmed"])
     page.show(stemmed)
 
@@ -238,7 +256,7 @@ if len(stemmed):
 # %%
 for name in names:
     by_section = tables.section_table(splits[name], scores[name])
-    page.show(by_section, f"`{name}` by section", folded=name != first)
+    page.show(by_section, f"`{titles[name]}` by section", folded=name != first)
 
 # %% [markdown]
 # ## Facts
@@ -248,28 +266,35 @@ for name in names:
 # resampling notes; *written* counts what the model stated.
 
 # %%
-page.say(sentences.how_facts_are_checked(facts_are_known=facts_are_known))
+page.say(sentences.how_facts_are_checked(splits))
 page.show(tables.facts_table(splits))
 for name in names:
     by_kind = tables.kind_table(splits[name])
-    page.show(by_kind, f"`{name}`, fine-tuned, by kind of fact", folded=True)
+    page.show(by_kind, f"`{titles[name]}`, fine-tuned, by kind of fact", folded=True)
 
 # %%
 rate = "f1" if facts_are_known else "omission"
 figures.save(plots.kinds_figure(splits, rate), step, "04_facts_by_kind")
 
 # %%
-mirror = published.corpora_folder()
-for name in names:
-    if mirror and published.is_aci_test1(encounters[name]):
-        page.say(sentences.phrases()["beside_published"])
-        own = {tables.name_of(s): notes[name][s] for s in scores[name].complete}
-        page.show(published.published_table(mirror, encounters[name], own, seed))
-study = agreement.study_file(mirror)
+study = agreement.study_file(published.corpora_folder())
 if study and not facts_are_known:
     page.say(sentences.phrases()["do_people_agree"])
     people = agreement.agreement_table(agreement.load_study(study), seed=seed)
     figures.save(plots.people_figure(people), step, "04_people")
+
+# %%
+if real := [name for name in names if not scores[name].is_exact]:
+    beside = {name: same.get(name, scores[name]) for name in real}
+    page.say(sentences.phrases()["truth"]["how"])
+    page.say(*(sentences.truth_found(titles[name], part, seed) for name, part in beside.items()))
+    page.show(truth.truth_table(beside, seed))
+    shown, called = beside[real[0]], titles[real[0]]
+    title = sentences.truth_title(called, shown, seed)
+    figures.save(truth.truth_figure(shown, title, seed), step, "04_truth")
+    chosen = truth.most_different(shown)
+    page.say(sentences.phrases()["truth"]["examples"].format(n=len(chosen), split=called))
+    page.show(truth.examples_table(shown, chosen))
 
 # %% [markdown]
 # ## Where is it weak? By length and by kind of visit
@@ -281,13 +306,14 @@ if study and not facts_are_known:
 for name in names:
     lengths = tables.lengths_of(encounters[name])
     conditions = [tables.condition_of(encounter) for encounter in encounters[name]]
-    page.say(sentences.weak_groups(name, scores[name], lengths, conditions))
+    page.say(sentences.weak_groups(titles[name], scores[name], lengths, conditions))
     by_group = [
         tables.group_table(scores[name], lengths, "rouge1", seed),
         tables.group_table(scores[name], lengths, "f1", seed),
         tables.group_table(scores[name], conditions, "f1", seed),
     ]
-    page.show_folded(f"`{name}` by length and by kind of visit", map(page.as_html, by_group))
+    caption = f"`{titles[name]}` by length and by kind of visit"
+    page.show_folded(caption, map(page.as_html, by_group))
 
 # %% [markdown]
 # ## What ROUGE does not see
@@ -302,11 +328,11 @@ for name in names:
 
 # %%
 for name in names:
-    page.show(tables.style_table(scores[name]), f"`{name}`", folded=name != first)
+    page.show(tables.style_table(scores[name]), f"`{titles[name]}`", folded=name != first)
 altered = [note_views.altered(text) for text in scores[first].references]
 probe = evaluation.score_split(encounters[first], {"altered": altered}).systems["altered"]
 cosine = float(np.mean(likeness[first]))
-page.say(sentences.judges_tested(first, scores[first], probe, cosine))
+page.say(sentences.judges_tested(titles[first], scores[first], probe, cosine))
 
 # %% [markdown]
 # ## What it omits, what it hallucinates
@@ -316,7 +342,7 @@ page.say(sentences.judges_tested(first, scores[first], probe, cosine))
 # %%
 for name in names:
     for side, facts in note_views.wrong_facts(scores[name]).items():
-        counted = sentences.wrong_facts(name, side, facts, with_kinds=facts_are_known)
+        counted = sentences.wrong_facts(titles[name], side, facts, with_kinds=facts_are_known)
         if show_text and facts:
             page.show_folded(counted, [note_views.examples_table(facts, n_examples, seed)])
         else:
@@ -360,7 +386,5 @@ entry = step.finish(
 
 # %%
 ours = [written[name]["finetuned"] for name in names]
-page.say(
-    sentences.limits(ours, max_new_tokens, facts_are_known=facts_are_known), sentences.took(entry)
-)
+page.say(sentences.limits(ours, max_new_tokens, splits), sentences.took(entry))
 page.show(runs.environment_table(), "Machine and versions", folded=True)

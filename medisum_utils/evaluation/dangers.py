@@ -17,6 +17,7 @@ import pandas as pd
 from medisum_utils.encounter import Fact
 from medisum_utils.evaluation.fact_counts import KIND_GROUPS
 from medisum_utils.evaluation.scores import OURS, SplitScores
+from medisum_utils.runs.results import split_titles
 from medisum_utils.synthesis.fact_scores import FactScore
 
 NO_ALLERGIES = "known allergies"  # what the line "No known allergies." denies
@@ -118,5 +119,8 @@ def danger_table(by_split: Mapping[str, list[Danger]]) -> pd.DataFrame:
         name: {danger.error: f"{danger.n_struck} of {danger.n_at_risk}" for danger in split}
         for name, split in by_split.items()
     }
-    columns = {name: [split.get(error, "–") for error in made] for name, split in cells.items()}
+    columns = {
+        title: [cells[name].get(error, "–") for error in made]
+        for name, title in split_titles(cells).items()
+    }
     return pd.DataFrame(columns, index=pd.Index(made, name="a note that ..."))

@@ -76,6 +76,8 @@ def _note_metrics(system: SystemScores, seed: int) -> dict[str, Any]:
     entry["facts"] = None if facts is None else _means(facts, seed)
     if system.stemmed is not None:
         entry["stemmed"] = _means(system.stemmed, seed)
+    if system.statements is not None:
+        entry["statements"] = _means(system.statements, seed)
     return entry
 
 

@@ -87,7 +87,7 @@ def wrong_facts(scores: SplitScores) -> dict[str, list[tuple[str, str, str]]]:
     judged = scores.systems[OURS].judged
     return {
         side: [
-            (encounter.id, getattr(fact, "kind", "statement"), fact.text)
+            (encounter.id, fact.kind or "statement", fact.text)
             for encounter, note in zip(scores.encounters, judged, strict=False)
             for fact in getattr(note, side)
         ]

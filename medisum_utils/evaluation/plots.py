@@ -16,7 +16,7 @@ from medisum_utils import figures
 from medisum_utils.evaluation.scores import COPY, OURS
 from medisum_utils.evaluation.systems import SYSTEMS
 from medisum_utils.evaluation.tables import name_of
-from medisum_utils.runs.results import complete_systems
+from medisum_utils.runs.results import complete_systems, split_titles
 from medisum_utils.scoring.report import TITLES
 from medisum_utils.scoring.rouge import ROUGE_NAMES
 
@@ -108,27 +108,31 @@ def rouge_figure(splits: Mapping[str, Any]) -> Figure:
     fig, axes = plt.subplots(len(splits), 1, figsize=size, sharex=True, squeeze=False)
     for ax, (split, entry) in zip(axes[:, 0], splits.items(), strict=True):
         dots(ax, rouge_rows(entry))
-        ax.set_title(rouge_title(split, entry))
+        ax.set_title(rouge_title(split_titles(splits)[split], entry))
     axes[-1, 0].set(xlabel="mean F1 over the notes (fraction), with 95% interval", xlim=(0, 1))
     legend_below(axes[0, 0], len(SYSTEMS))
     return fig
 
 
 def kinds_figure(splits: Mapping[str, Any], rate: str) -> Figure:
-    """A rate of every split by kind of fact, side by side, titled by the weakest kind.
+    """A rate of every split by kind of fact, two side by side, titled by the weakest kind.
 
     `rate` is "f1", or "omission" where the facts are only known as far as the dialogue says them.
     """
     is_f1 = rate == "f1"
     label = "fact F1" if is_f1 else "share of spoken facts left out"
-    size = (7.2, 5.2 if is_f1 else 3.0)
-    fig, axes = plt.subplots(1, len(splits), figsize=size, sharey=True, squeeze=False)
-    for ax, (split, entry) in zip(axes[0], splits.items(), strict=True):
+    n_rows, n_columns = -(-len(splits) // 2), min(len(splits), 2)
+    size = (7.2, n_rows * (5.2 if is_f1 else 3.0))
+    fig, axes = plt.subplots(n_rows, n_columns, figsize=size, sharey=True, squeeze=False)
+    for unused in axes.flat[len(splits) :]:
+        unused.set_visible(False)
+    for ax, (split, entry) in zip(axes.flat, splits.items(), strict=False):
         rows = kind_rows(entry, rate)
         dots(ax, rows)
         means = {kind: estimates[OURS]["mean"] for kind, estimates in rows.items()}
         weakest = (min if is_f1 else max)(means, key=means.get)
-        ax.set_title(f"{split}: weakest in\n{weakest} ({means[weakest]:.2f})")
+        title = f"{split_titles(splits)[split]}:".replace(", ", ",\n")
+        ax.set_title(f"{title} weakest in\n{weakest} ({means[weakest]:.2f})")
         ax.set(xlabel=f"{label}, 95% interval", xlim=(-0.02, 1.02))
     legend_below(ax, len(ax.get_legend_handles_labels()[1]))
     return fig

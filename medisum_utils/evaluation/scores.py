@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from medisum_utils.encounter import Encounter
 from medisum_utils.facts import NoteFacts, score_note
 from medisum_utils.notes.scored_texts import protocol_of, scored_notes, scored_references
@@ -23,9 +25,9 @@ class SystemScores:
     """One system's scores of the first n encounters of a split, note by note, in 0 to 1.
 
     `texts` are the notes as they were scored. `judged` holds their facts: by the record for
-    generated encounters, by statements for real ones. `stemmed` is ROUGE with stemming, where the
-    field reports that. What has no meaning for a copied dialogue is None: `judged` where a note is
-    read with the grammar of the generator, `sections` where a note is cut at its headers.
+    generated encounters, by statements for real ones. `stemmed` is ROUGE with stemming, which some
+    report of real notes. What has no meaning for a copied dialogue is None: `judged` where a note
+    is read with the grammar of the generator, `sections` where a note is cut at its headers.
     """
 
     texts: list[str]
@@ -45,6 +47,16 @@ class SystemScores:
         if self.judged is None:
             return None
         return {name: [getattr(note, name) for note in self.judged] for name in FACT_NAMES}
+
+    @property
+    def statements(self) -> dict[str, list[float]] | None:
+        """How many statements each real note holds, and how many are hallucinated; else None."""
+        if not self.judged or not isinstance(self.judged[0], NoteFacts):
+            return None
+        return {
+            "stated": [float(len(note.prediction)) for note in self.judged],
+            "hallucinated": [float(len(note.hallucinated)) for note in self.judged],
+        }
 
     def values(self, measure: str) -> list[float] | None:
         """The notes' scores by a ROUGE's or a fact score's name; None where it has no meaning."""
@@ -135,7 +147,7 @@ def _score_system(split: SplitScores, texts: list[str], *, is_note: bool) -> Sys
     return SystemScores(
         texts=texts,
         rouge=scores.rouge,
-        stemmed=rouge_scores(references, texts, stemmer=True) if is_section else None,
+        stemmed=None if split.is_exact else rouge_scores(references, texts, stemmer=True),
         judged=judged,
         sections=sections if is_note or is_section else None,
     )
@@ -166,3 +178,10 @@ def difference(
         return None
     n = min(len(ours), len(theirs))
     return {"n": n, **paired_difference(ours[:n], theirs[:n], seed)}
+
+
+def direction(gap: Mapping[str, float | int | None]) -> int:
+    """1 or -1 where the interval of a difference leaves out zero, by its sign, else 0."""
+    low, high = gap["low"], gap["high"]
+    clear = low is not None and high is not None and low * high > 0
+    return int(np.sign(gap["mean"])) if clear else 0

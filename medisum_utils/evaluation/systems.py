@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from medisum_utils import modelling, runs
 from medisum_utils.data import variety
 from medisum_utils.encounter import Encounter
+from medisum_utils.evaluation.scores import facts_known
 from medisum_utils.modelling.adapter import ADAPTER_FILES, require_adapter
 from medisum_utils.modelling.decoding import Decoding
 from medisum_utils.modelling.generation import (
@@ -42,13 +43,13 @@ from medisum_utils.notes.parts import WHOLE, section_title
 from medisum_utils.notes.scored_texts import protocol_of
 from medisum_utils.runs import live
 from medisum_utils.runs.files import write_json_lines
+from medisum_utils.runs.results import NAMED
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 MODEL_SYSTEMS = ("base", "finetuned")
 SYSTEMS = ("copy", "nearest", *MODEL_SYSTEMS)
-NAMED = "_named"  # ends the name of a split whose prompts say which section to write
 
 # What may change a note beside data and weights; a change of any makes old notes stale.
 _CODE = (
@@ -119,6 +120,20 @@ def with_named_sections(
 def _visit(encounter: Encounter, split: str) -> Visit:
     section = section_title(encounter) if split.endswith(NAMED) else ""
     return Visit(encounter.dialogue_text, section)
+
+
+def baselines(
+    train: Sequence[Encounter], encounters: Sequence[Encounter]
+) -> tuple[dict[str, list[str]], list[float]]:
+    """The notes that need no model, by system in the order of the tables, and the cosines.
+
+    Where facts are not known the nearest note stands first: it is the one to beat there. The
+    cosines are those of `nearest_notes`.
+    """
+    nearest, cosines = nearest_notes(train, encounters)
+    notes = {"copy": copied(encounters), "nearest": nearest}
+    order = ("copy", "nearest") if facts_known(encounters) else ("nearest", "copy")
+    return {name: notes[name] for name in order}, cosines
 
 
 def copied(encounters: Sequence[Encounter]) -> list[str]:

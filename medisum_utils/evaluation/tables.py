@@ -16,7 +16,7 @@ from medisum_utils.data.leaks import normalise
 from medisum_utils.encounter import SECTIONS, Encounter
 from medisum_utils.evaluation.scores import OURS, SplitScores, SystemScores, difference
 from medisum_utils.evaluation.systems import WrittenNotes
-from medisum_utils.runs.results import SYSTEM_NAMES, complete_systems
+from medisum_utils.runs.results import SYSTEM_NAMES, complete_systems, split_titles
 from medisum_utils.scoring.report import TITLES
 from medisum_utils.scoring.rouge import ROUGE_NAMES, interval
 
@@ -36,14 +36,14 @@ def name_of(system: str) -> str:
     return SYSTEM_NAMES.get(system, system)
 
 
-def with_interval(estimate: Mapping[str, float | None] | None) -> str:
+def with_interval(estimate: Mapping[str, float | None] | None, digits: int = 3) -> str:
     """An estimate in two lines of HTML: the mean, its interval below; a dash for none."""
     if estimate is None:
         return "–"
-    mean = f"{estimate['mean']:.3f}"
+    mean = f"{estimate['mean']:.{digits}f}"
     if estimate["low"] is None:
         return mean
-    low, high = (f"{estimate[end]:.3f}" for end in ("low", "high"))
+    low, high = (f"{estimate[end]:.{digits}f}" for end in ("low", "high"))
     return f"{mean}<br><small>{low} to {high}</small>".replace("-", "−")
 
 
@@ -73,7 +73,7 @@ def facts_table(splits: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def stemmed_table(splits: Mapping[str, Any]) -> pd.DataFrame:
-    """ROUGE with stemming, for the splits whose field reports that; empty if there is none."""
+    """ROUGE with stemming, for the splits of real notes; empty if there is none."""
     return _by_system(
         splits, lambda scores: _rouge_cells(scores["stemmed"]) if "stemmed" in scores else {}
     )
@@ -83,8 +83,9 @@ def _by_system(
     splits: Mapping[str, Any], cells: Callable[[Mapping[str, Any]], dict[str, Any]]
 ) -> pd.DataFrame:
     """One row for each split and system that wrote all its notes, where there are cells."""
+    titles = split_titles(splits)
     rows = {
-        (split, name_of(system)): row
+        (titles[split], name_of(system)): row
         for split, entry in splits.items()
         for system, scores in complete_systems(entry).items()
         if (row := cells(scores))
@@ -155,7 +156,7 @@ def difference_table(
 
     `others` picks some; without it all that wrote every note of the split.
     """
-    rows = {}
+    rows, titles = {}, split_titles(scores)
     for split, result in scores.items():
         for other in others or [name for name in result.complete if name != OURS]:
             row: dict[str, Any] = {"n": result.complete[other].n}
@@ -163,14 +164,15 @@ def difference_table(
                 gap = difference(result, other, measure, seed)
                 row[MEASURES[measure]] = with_interval(gap)
                 row[f"p, {MEASURES[measure]}"] = _p_text(gap)
-            rows[split, f"minus {name_of(other)}"] = row
+            rows[titles[split], f"minus {name_of(other)}"] = row
     return _frame(rows, ["split", f"{name_of(OURS)} ..."])
 
 
 def decoding_table(written: Mapping[str, Mapping[str, WrittenNotes]]) -> pd.DataFrame:
     """What decoding took, by split and system."""
+    titles = split_titles(written)
     rows = {
-        (split, name_of(system)): {
+        (titles[split], name_of(system)): {
             "notes": len(result.notes),
             "tokens": f"{result.n_tokens:,}",
             "seconds": f"{result.seconds:.1f}",

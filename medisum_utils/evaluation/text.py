@@ -15,19 +15,22 @@ import pandas as pd
 import yaml
 
 from medisum_utils.encounter import Encounter
+from medisum_utils.evaluation import truth
 from medisum_utils.evaluation.dangers import Danger
 from medisum_utils.evaluation.note_views import most_common_kinds
+from medisum_utils.evaluation.published import best_released, lacking_divisions
 from medisum_utils.evaluation.scores import (
     COPY,
     OURS,
     SplitScores,
     SystemScores,
     difference,
+    direction,
     facts_known,
 )
 from medisum_utils.evaluation.systems import WrittenNotes
 from medisum_utils.evaluation.tables import group_values, name_of
-from medisum_utils.runs.results import HALLUCINATED, listed
+from medisum_utils.runs.results import HALLUCINATED, listed, split_titles
 
 VERDICTS = {1: "better than", -1: "worse than", 0: "indistinguishable from"}
 MIN_GROUP = 5  # encounters; the mean of fewer is not worth a sentence
@@ -109,9 +112,7 @@ def _compared(scores: SplitScores, others: Sequence[str], seed: int) -> str:
     """Better, worse or neither, by the interval of the paired difference in ROUGE-1."""
     parts = []
     for other in others:
-        gap = difference(scores, other, "rouge1", seed)
-        clear = gap["low"] is not None and gap["low"] * gap["high"] > 0
-        verdict = VERDICTS[int(np.sign(gap["mean"])) if clear else 0]
+        verdict = VERDICTS[direction(difference(scores, other, "rouge1", seed))]
         parts.append(f"{verdict} {name_of(other)} ({_mean(scores.systems[other], 'rouge1')})")
     return listed(parts)
 
@@ -138,10 +139,84 @@ def judges_tested(split: str, scores: SplitScores, altered: SystemScores, cosine
     )
 
 
-def how_facts_are_checked(*, facts_are_known: bool) -> str:
-    """How facts are judged here, and what "hallucinated" means."""
-    method = "record" if facts_are_known else "statements"
-    return phrases()["facts_by"][method].format(hallucinated=_hallucinated(facts_are_known))
+def how_facts_are_checked(splits: Mapping[str, Any]) -> str:
+    """How facts are judged in these splits of metrics.json, and what "hallucinated" means."""
+    return "\n\n".join(
+        phrases()["facts_by"][method].format(hallucinated=HALLUCINATED[method])
+        for method in _methods(splits)
+    )
+
+
+def _methods(splits: Mapping[str, Any]) -> list[str]:
+    """By what facts are judged: "record", "statements" or both."""
+    return list(dict.fromkeys(entry["facts_by"] for entry in splits.values()))
+
+
+def official(split: str, entry: Mapping[str, Any], *, could_be_released: bool) -> str:
+    """What the tables of the corpus's own evaluator hold, and how far the best released one is.
+
+    `entry` is `official` of a split in metrics.json; `could_be_released` says that the corpus has
+    outputs of published systems for it.
+    """
+    wording, best = phrases()["official"], best_released(entry)
+    ours = entry["systems"][OURS]["rouge1"]["mean"]
+    n_divisions, n_missing, n_added = lacking_divisions(entry)
+    parts = ["how", "not_at_hand" if could_be_released else "not_released", "divisions"]
+    found: dict[str, Any] = {}
+    if best is not None:
+        parts[1:2] = ["released", "found"]
+        theirs = entry["released"][best]
+        gap = theirs["ours_minus"]["rouge1"]
+        found = {"best": best, "theirs": theirs["rouge1"]["mean"], "gap": _with_interval(gap)}
+        found["verdict"] = VERDICTS[direction(gap)]
+    return "\n\n".join(wording[part] for part in parts).format(
+        split=split,
+        n=entry["n"],
+        ours=ours,
+        n_divisions=n_divisions,
+        n_missing=n_missing,
+        n_added=n_added,
+        **found,
+    )
+
+
+def truth_found(split: str, scores: SplitScores, seed: int) -> str:
+    """Whether ROUGE rises while truth falls, from base to fine-tuned, with each difference."""
+    wording, change = phrases()["truth"], truth.changes(scores, seed)
+    ours, base = (truth.by_note(scores.systems[name]) for name in (OURS, truth.BASE))
+    moved = {
+        name: f"{np.mean(base[name]):.{digits}f} to {np.mean(ours[name]):.{digits}f} "
+        f"({_with_interval(change[name], digits)})"
+        for name, digits in {"rouge1": 3, "n_hallucinated": 1, "omission": 3}.items()
+    }
+    return wording["found"].format(
+        answer=wording["answers"][truth.verdict(change)],
+        n=len(scores.encounters),
+        split=split,
+        directions=_directions(change),
+        base_stated=f"{np.mean(base['n_stated']):.1f}",
+        our_stated=f"{np.mean(ours['n_stated']):.1f}",
+        **moved,
+    )
+
+
+def truth_title(split: str, scores: SplitScores, seed: int) -> str:
+    """The claim of the figure beside `truth_found`."""
+    return f"{split}: {_directions(truth.changes(scores, seed))}"
+
+
+def _directions(change: Mapping[str, Mapping[str, float | None]]) -> str:
+    """Which way each measure goes, of `truth.changes`, in words."""
+    names = ("rouge1", "n_hallucinated", "omission")
+    return listed(phrases()["truth"][name][direction(change[name])] for name in names)
+
+
+def _with_interval(gap: Mapping[str, float | None], digits: int = 3) -> str:
+    """A difference with its sign and, where it has one, its interval."""
+    words = f"{gap['mean']:+.{digits}f}"
+    if gap["low"] is not None:
+        words += f", 95% interval {gap['low']:+.{digits}f} to {gap['high']:+.{digits}f}"
+    return words.replace("-", "−")
 
 
 def weak_groups(
@@ -185,14 +260,17 @@ def scores_of_hidden_notes(scores: SplitScores, places: Mapping[str, int]) -> st
     return phrases()["hidden_notes"].format(f1=shown)
 
 
-def limits(written: Sequence[WrittenNotes], max_new_tokens: int, *, facts_are_known: bool) -> str:
-    """What the figures do not say, as a list; `written` are the fine-tuned model's notes."""
+def limits(written: Sequence[WrittenNotes], max_new_tokens: int, splits: Mapping[str, Any]) -> str:
+    """What the figures of some splits of metrics.json do not say, as a list.
+
+    `written` are the fine-tuned model's notes.
+    """
     counts = {
         "n_notes": sum(len(notes.notes) for notes in written),
         "n_unfinished": sum(notes.n_unfinished for notes in written),
         "n_cut_dialogues": sum(notes.n_cut_dialogues for notes in written),
     }
-    points = ["interval", "record" if facts_are_known else "statements", "read"]
+    points = ["interval", *_methods(splits), "read"]
     if counts["n_cut_dialogues"]:
         points.insert(0, "cut_dialogues")
     if counts["n_unfinished"]:
@@ -210,7 +288,8 @@ def took(entry: Mapping[str, Any]) -> str:
 
 def first_encounters(same: Mapping[str, SplitScores]) -> str:
     """What the table of the same encounters is, by split."""
-    parts = [f"{len(scores.encounters)} of `{split}`" for split, scores in same.items()]
+    titles = split_titles(same)
+    parts = [f"{len(scores.encounters)} of `{titles[name]}`" for name, scores in same.items()]
     return f"All systems on the first {listed(parts)}, which every one of them wrote"
 
 

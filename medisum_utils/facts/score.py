@@ -33,7 +33,8 @@ class FactCheck:
     was found (0 to 1), `offending` its words that are missing or contradicted. For a fact of the
     reference, `status` is "matched" or "unmatched" in the prediction; for a fact of the prediction,
     "supported", "contradicted" or "unsupported" by the dialogue. `in_reference` is whether the
-    reference states it, `hallucinated` whether neither supports it.
+    reference states it, `hallucinated` whether neither supports it. `kind` is medicine, allergy,
+    denial or number, "" for any other.
     """
 
     text: str
@@ -43,6 +44,7 @@ class FactCheck:
     offending: tuple[str, ...] = ()
     in_reference: bool = True
     hallucinated: bool = False
+    kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +144,7 @@ def _in_prediction(atom: Atom, prediction: Index) -> FactCheck:
 
 def _check(atom: Atom, status: str, share: float, offending: tuple[str, ...] = ()) -> FactCheck:
     words = atom.words_of(offending)
-    return FactCheck(atom.text, atom.statement.text, status, share, words)
+    return FactCheck(atom.text, atom.statement.text, status, share, words, kind=_kind(atom))
 
 
 def _with_generic_denial(
@@ -245,7 +247,7 @@ def _core(atom: Atom, kind: str) -> Atom:
 
 
 def _kind(atom: Atom) -> str:
-    """The kind of a spoken fact that a note must not omit, "" for any other."""
+    """The kind of a fact that a note must not omit, "" for any other."""
     lists = vocabulary()
     keys = {token.key for token in atom.tokens}
     if "allergy" in keys:

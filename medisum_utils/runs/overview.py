@@ -94,7 +94,7 @@ def _rows(splits: Splits, columns: Mapping[str, str]) -> list[dict[str, Any]]:
     """One row for each split and system that wrote all its notes, baselines first."""
     return [
         {
-            "split": split,
+            "split": results.split_titles(splits)[split],
             "n": systems[name]["n"],
             "system": results.SYSTEM_NAMES.get(name, name),
             "cells": [_cell(results.score_of(systems[name], column)) for column in columns],

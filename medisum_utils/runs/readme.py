@@ -84,11 +84,13 @@ def results_table(splits: Mapping[str, Any], shown: Sequence[str] = SHOWN) -> st
     """
     names = " | ".join((METRICS | FACTS)[name] for name in shown)
     lines = [f"| encounters | system | {names} |", "| --- | --- |" + " --- |" * len(shown)]
+    titles = results.split_titles(splits)
     for split, entry in splits.items():
-        lines += _rows(f"`{split}` (n = {entry['n']})", results.complete_systems(entry), shown)
+        encounters = f"`{titles[split]}` (n = {entry['n']})"
+        lines += _rows(encounters, results.complete_systems(entry), shown)
     for split, entry in results.same_encounters(splits).items():
         compared = {name: entry["systems"][name] for name in LIKE_FOR_LIKE}
-        lines += _rows(f"`{split}`, first {entry['n']}", compared, shown)
+        lines += _rows(f"`{titles[split]}`, first {entry['n']}", compared, shown)
     return "\n".join(lines)
 
 

@@ -10,6 +10,7 @@ from medisum_utils.runs.files import sha256_file
 from medisum_utils.runs.paths import report_dir, shown_path
 from medisum_utils.runs.steps import read_manifest
 
+NAMED = "_named"  # ends the name of a split whose prompts say which section to write
 OURS = "finetuned"
 BASELINE = "nearest"
 SYSTEM_NAMES = {
@@ -65,11 +66,29 @@ def same_encounters(splits: Splits) -> dict[str, Any]:
     }
 
 
+def split_titles(splits: Iterable[str]) -> dict[str, str]:
+    """What tables call each split: its name, and where it stands twice, under which protocol.
+
+    Notes of one section are asked for in two ways: the model finds out which section it is, or is
+    told so, as in the split whose name ends in `NAMED`.
+    """
+    names = list(splits)
+    titles = {}
+    for name in names:
+        if name.endswith(NAMED):
+            titles[name] = f"{name.removesuffix(NAMED)}, header given"
+        else:
+            titles[name] = f"{name}, header predicted" if f"{name}{NAMED}" in names else name
+    return titles
+
+
 def in_order(systems: Iterable[str]) -> list[str]:
-    """Names of systems as tables list them: baselines, others, the fine-tuned model."""
-    order = [name for name in SYSTEM_NAMES if name != OURS]
-    rank = {name: place for place, name in enumerate(order)}
-    return sorted(systems, key=lambda name: (name == OURS, rank.get(name, len(order))))
+    """Names of systems as tables list them: without a model, base, others, the fine-tuned model.
+
+    The two that need no model stay in the order in which they come.
+    """
+    rank = {"copy": 0, "nearest": 0, "base": 1, OURS: 3}
+    return sorted(systems, key=lambda name: rank.get(name, 2))
 
 
 def score_of(system: Mapping[str, Any], name: str) -> Score | None:
@@ -103,10 +122,11 @@ def with_interval(score: Score, *, percent: bool = False) -> str:
 
 def score_lines(splits: Splits) -> list[str]:
     """The fine-tuned model's ROUGE-1 and fact F1 with their intervals, one line for each split."""
-    lines = []
+    lines, titles = [], split_titles(splits)
     for split, entry in splits.items():
         if (system := entry["systems"].get(OURS)) is not None:
-            lines.append(f"{split}, {system['n']} notes: ROUGE-1 {with_interval(system['rouge1'])}")
+            rouge1 = with_interval(system["rouge1"])
+            lines.append(f"{titles[split]}, {system['n']} notes: ROUGE-1 {rouge1}")
             if f1 := score_of(system, "f1"):
                 lines[-1] += f", fact F1 {with_interval(f1)}"
     return lines
@@ -122,7 +142,7 @@ def best_figure(splits: Splits) -> str:
             continue
         name = "rouge1" if score_of(system, "f1") is None else "f1"
         words = f"{(METRICS | FACTS)[name]} {with_interval(score_of(system, name))} on "
-        words += f"{system['n']} notes of {split}"
+        words += f"{system['n']} notes of {split_titles(splits)[split]}"
         if theirs := score_of(entry["systems"].get(BASELINE, {}), name):
             words += f"; the nearest training note reaches {theirs['mean']:.3f}"
         return f"{words}."
@@ -135,7 +155,8 @@ def weaknesses(splits: Splits) -> str:
     Empty where neither was counted.
     """
     shares, kinds = [], []
-    for split, entry in splits.items():
+    for name, entry in splits.items():
+        split = split_titles(splits)[name]
         system = entry["systems"].get(OURS, {})
         if share := score_of(system, "hallucination"):
             shares.append(f"{share['mean']:.3f} of the statements on {split}")

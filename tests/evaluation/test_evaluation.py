@@ -9,14 +9,13 @@ import shutil
 
 import jsonschema
 import numpy as np
-import pandas as pd
 import pytest
 import small_model
 from rouge_score.rouge_scorer import RougeScorer
 
 from medisum_utils import evaluation
 from medisum_utils.encounter import Encounter, Fact, NoteSection, Turn
-from medisum_utils.evaluation import fact_counts, note_views, page, published, systems, tables
+from medisum_utils.evaluation import fact_counts, note_views, page, systems, tables
 from medisum_utils.modelling.decoding import Decoding
 from medisum_utils.modelling.generation import WrittenNote, generate_notes
 from medisum_utils.modelling.model import merge
@@ -25,7 +24,6 @@ from medisum_utils.synthesis.fact_scores import score_encounters
 
 SCHEMA = json.loads(evaluation.SCHEMA_FILE.read_text(encoding="utf-8"))
 SHA = "0" * 64
-TRANSCRIPT = "transcript_clinicalnlp_taskB_test1.csv"
 N = 12
 
 
@@ -518,91 +516,3 @@ def test_copying_mts_dialog_scores_as_the_field_says(corpora, split, rouge1):
     references = [visit.note[0].text for visit in visits]
     scores = rouge_scores(references, systems.copied(visits), stemmer=True)
     assert 100 * np.mean(scores["rouge1"]) == pytest.approx(rouge1, abs=0.05)
-
-
-def first_test(split: str, n: int = 40) -> list[Encounter]:
-    """Encounters with nothing but the names of ACI-Bench's first test."""
-    ids = sorted(published.TEST1_IDS)[:n]
-    return [Encounter(id, "aci-bench", split, (), ()) for id in ids]
-
-
-@pytest.mark.parametrize("split", ["test1", "aci_test1", "test"])
-@pytest.mark.parametrize("n", [40, 20, 1])
-def test_the_first_aci_test_is_known_under_any_split_name(split, n):
-    assert published.is_aci_test1(first_test(split, n))
-    assert published.is_aci_test1(first_test(split, n)[::-1])
-
-
-@pytest.mark.parametrize("split", ["test1", "aci_test1"])
-def test_other_encounters_are_not_the_first_aci_test(split, tmp_path):
-    visits = first_test(split)
-    for change in ({"id": "aci-D2N087"}, {"id": "aci-D2N128"}, {"source": "own"}):
-        others = [dataclasses.replace(visits[0], **change), *visits[1:]]
-        assert not published.is_aci_test1(others)
-        with pytest.raises(ValueError, match="encounters of ACI-Bench's test1"):
-            published.published_table(tmp_path, others, {}, seed=0)
-    assert not published.is_aci_test1([*visits, visits[0]])
-    assert not published.is_aci_test1([])
-
-
-@pytest.mark.corpus
-def test_only_the_first_aci_test_is_taken_for_it(corpora):
-    """Under the names of either way to read the corpora."""
-    from medisum_utils.data.corpora import load_aci_bench
-    from medisum_utils.data.sources import joined_corpora
-
-    for splits in (load_aci_bench(), joined_corpora()):
-        found = [name for name, part in splits.items() if published.is_aci_test1(part)]
-        assert found in (["test1"], ["aci_test1"])
-        assert {one.id for one in splits[found[0]]} == published.TEST1_IDS
-
-
-@pytest.mark.corpus
-@pytest.mark.slow
-def test_published_systems_come_out_as_published(corpora):
-    """Figures of the ACI-Bench paper's table, which prints them in percent; 40 notes each."""
-    from medisum_utils.data.sources import joined_corpora
-
-    shuffled = joined_corpora()["aci_test1"][::-1]
-    own = {"references": [visit.note_text for visit in shuffled]}
-    table = published.published_table(corpora, shuffled, own, seed=17)
-    whole = ["ROUGE-1", "ROUGE-2", "ROUGE-Lsum"]
-    assert table.loc["GPT-4", whole].tolist() == pytest.approx([0.5176, 0.2258, 0.4597], abs=1e-4)
-    assert table.loc["transcript", whole].tolist() == pytest.approx(
-        [0.3284, 0.1253, 0.3061], abs=1e-4
-    )
-    assert table.loc["GPT-4", "assessment and plan"] == pytest.approx(0.3816, abs=1e-4)
-    assert table.loc["references", "ROUGE-1"] > 0.95  # each beside its own reference
-    assert table["n"].eq(40).all()
-    with pytest.raises(ValueError, match="as many predictions as references, got 39 and 40"):
-        published.published_table(corpora, shuffled, {"mine": own["references"][1:]}, seed=17)
-
-
-@pytest.mark.corpus
-@pytest.mark.slow
-def test_a_part_of_the_first_test_is_compared_on_that_part(corpora):
-    from medisum_utils.data.corpora import load_aci_bench
-    from medisum_utils.scoring.rouge import rouge_scores
-
-    part = load_aci_bench()["test1"][5:12][::-1]
-    own = {"references": [visit.note_text for visit in part]}
-    table = published.published_table(corpora, part, own, seed=17)
-    assert table["n"].eq(7).all()
-    assert table.loc["references", "ROUGE-1"] > 0.95
-    spoken, truth = (
-        pd.read_csv(corpora / path).set_index("encounter_id")["note"]
-        for path in (published.OUTPUTS / TRANSCRIPT, published.TEST1)
-    )
-    ids = [visit.id.removeprefix("aci-") for visit in part]
-    expected = rouge_scores(truth[ids].tolist(), spoken[ids].tolist())["rouge1"]
-    assert table.loc["transcript", "ROUGE-1"] == pytest.approx(np.mean(expected))
-
-
-@pytest.mark.corpus
-def test_released_notes_that_lack_an_encounter_are_an_error(corpora, tmp_path):
-    visits = first_test("test1")
-    shutil.copytree(corpora / published.OUTPUTS, tmp_path / published.OUTPUTS)
-    path = tmp_path / published.OUTPUTS / TRANSCRIPT
-    pd.read_csv(path).iloc[1:].to_csv(path, index=False)
-    with pytest.raises(ValueError, match=rf"{TRANSCRIPT}: expected a note .*'D2N088'"):
-        published.published_table(tmp_path, visits, {}, seed=0)

@@ -317,7 +317,7 @@ def test_a_copy_that_is_the_strongest_has_no_fact_score_said(visits, train):
 
 
 def test_hallucinated_is_defined_where_it_is_shown(scores, same, entry):
-    method = sentences.how_facts_are_checked(facts_are_known=scores.is_exact)
+    method = sentences.how_facts_are_checked({"test": entry})
     meaning = results.HALLUCINATED[entry["facts_by"]]
     assert f"*Hallucinated* is {meaning}" in method
     assert meaning in sentences.answer("test", scores, same, 17)

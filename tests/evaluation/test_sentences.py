@@ -98,14 +98,19 @@ def test_hidden_notes_are_said_by_their_scores_alone(scores):
 def test_limits_say_what_happened_only():
     finished = systems.WrittenNotes((WrittenNote("one", 3, True),), 1.0)
     unfinished = systems.WrittenNotes((WrittenNote("two", 4, False),), 1.0)
-    said = sentences.limits([finished], 48, facts_are_known=True)
+    generated, real = {"test": {"facts_by": "record"}}, {"test1": {"facts_by": "statements"}}
+    said = sentences.limits([finished], 48, generated)
     assert "without an end" not in said
     assert "left out in the middle" not in said
     assert "generated" in said
-    said = sentences.limits([finished, unfinished], 48, facts_are_known=False)
+    said = sentences.limits([finished, unfinished], 48, real)
     assert "1 of 2 notes of the fine-tuned model reached 48 tokens" in said
     assert "generated" not in said
     assert said.endswith("Not for clinical use.")
+    both = sentences.limits([finished], 48, generated | real).splitlines()
+    assert len(both) == 4
+    assert "generated" in both[1]
+    assert "heuristic" in both[2]
 
 
 def test_time_and_memory_are_those_of_the_step():
