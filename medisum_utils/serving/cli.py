@@ -31,10 +31,11 @@ def serve_command(
     import uvicorn
 
     from medisum_utils.clutter import silence_clutter
+    from medisum_utils.runs import interrupts
     from medisum_utils.serving.app import create_app
     from medisum_utils.serving.engine import Engine
     from medisum_utils.serving.remarks import data_remark
-    from medisum_utils.serving.writer import load_writer
+    from medisum_utils.serving.writer import bring_base, load_writer
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     if not is_loopback(host):
@@ -44,6 +45,16 @@ def serve_command(
             err=True,
         )
     silence_clutter()
+    try:
+        with interrupts.as_exceptions():
+            bring_base(profile, base_model, typer.echo)
+    except interrupts.Interrupted as stop:
+        typer.echo(f"stopped by {stop.name}", err=True)
+        raise typer.Exit(stop.exit_code) from None
+    except (ValueError, OSError, MemoryError) as error:
+        also = "by hand: `python -m medisum_utils base --help`"
+        typer.echo(f"failed, no base model: {error}; {also}", err=True)
+        raise typer.Exit(1) from None
     load = functools.partial(load_writer, profile, base_model)
     if remark := data_remark(profile):
         typer.echo(remark, err=True)

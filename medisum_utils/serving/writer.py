@@ -6,15 +6,16 @@ is 3 to 16 times slower on a CPU.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medisum_utils import runs
-from medisum_utils.modelling.adapter import require_adapter, trained_base
+from medisum_utils.modelling.adapter import ADAPTER_FILES, require_adapter, trained_base
 from medisum_utils.modelling.checkpoints import ADAPTER_AND_BESIDE
 from medisum_utils.modelling.decoding import DECODING_FILE, Decoding, read_decoding
+from medisum_utils.modelling.fetched_base import BASES, Source, make_base
 from medisum_utils.modelling.generation import WrittenNote, generate_notes, reserved_tokens
 from medisum_utils.modelling.model import (
     base_digest,
@@ -58,6 +59,24 @@ class ModelWriter:
             self.decoding,
             batch_size=len(dialogues),
         )
+
+
+def bring_base(profile: str, base_model: str | None, say: Callable[[str], None]) -> None:
+    """Makes the base of a profile's adapter if it is missing and this project can make it.
+
+    `base_model` is as in `load_writer`, which says what else is missing. `say` gets a sentence on
+    where the base comes from and how large it is.
+
+    Raises: what `make_base` raises; ValueError for a broken adapter.
+    """
+    folder = runs.adapter_dir(profile)
+    if base_model is None and not (folder / ADAPTER_FILES[0]).is_file():
+        return
+    base = runs.resolve(base_model or trained_base(folder))
+    made = {runs.resolve(each.folder): each for each in BASES.values()}
+    if base in made and not base.exists():
+        say(f"the base model {runs.shown_path(base)} is missing and will be fetched, once")
+        make_base(made[base], Source.auto, None, say)
 
 
 def load_writer(profile: str, base_model: str | None = None) -> ModelWriter:
