@@ -110,14 +110,19 @@ def parse_aci_bench(path: Path, split: str, n_expected: int) -> list[Encounter]:
     ]
 
 
-def parse_mts_dialog(path: Path, split: str, n_expected: int) -> list[Encounter]:
-    """Reads one MTS-Dialog file: columns ID, section_header, section_text, dialogue."""
+def parse_mts_dialog(
+    path: Path, split: str, n_expected: int, first_speaker: str | None = None
+) -> list[Encounter]:
+    """Reads one MTS-Dialog file: columns ID, section_header, section_text, dialogue.
+
+    `first_speaker` says the words before a dialogue's first label, which official splits lack.
+    """
     return [
         Encounter(
             id=f"mts-{split}-{row['ID']}",
             source="mts-dialog",
             split=split,
-            turns=parse_turns(row["dialogue"]),
+            turns=parse_turns(row["dialogue"], first_speaker),
             note=(_mts_section(row["section_header"].strip(), row["section_text"]),),
         )
         for row in _read_csv(path, n_expected)

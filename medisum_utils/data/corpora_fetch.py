@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -47,13 +47,16 @@ def is_at_hand(corpus: str) -> bool:
     return all(_place(row).is_file() for row in _rows(corpus))
 
 
-def corpus_files(corpus: str) -> dict[str, Path]:
+def corpus_files(corpus: str, paths: Container[str] | None = None) -> dict[str, Path]:
     """The verified local files of a corpus, by their path inside its repository.
+
+    With `paths` those files alone; the others are neither read nor downloaded.
 
     Raises: ValueError for a file that differs from its digest; FileNotFoundError for a file missing
     from the mirror; ConnectionError where a download failed.
     """
-    return {row["path"]: _local_file(row) for row in _rows(corpus)}
+    wanted = [row for row in _rows(corpus) if paths is None or row["path"] in paths]
+    return {row["path"]: _local_file(row) for row in wanted}
 
 
 def _rows(corpus: str) -> list[dict[str, str]]:

@@ -125,10 +125,11 @@ def mts_as_soap() -> Splits:
     `CORPUS_HEADER`, and the text is untouched.
     """
     splits = load_mts_dialog()
-    return {name: [_as_soap(each) for each in encounters] for name, encounters in splits.items()}
+    return {name: [as_soap(each) for each in encounters] for name, encounters in splits.items()}
 
 
-def _as_soap(encounter: Encounter) -> Encounter:
+def as_soap(encounter: Encounter) -> Encounter:
+    """An encounter of MTS-Dialog with its note under a SOAP header; see `mts_as_soap`."""
     (section,) = encounter.note
     note = (NoteSection(HEADERS[section.soap], section.soap, section.text),)
     return replace(encounter, note=note, meta={**encounter.meta, CORPUS_HEADER: section.header})

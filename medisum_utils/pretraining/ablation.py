@@ -132,13 +132,9 @@ def _train(
     order: list[RenderedExample] = []  # each example is used once before any is repeated
     while len(order) < n_steps:
         order += reversed(rng.sample(list(examples), len(examples)))
-    warm_up = max(1, round(WARM_UP_SHARE * n_steps))
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=trial.learning_rate, weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer,
-        lambda step: min((step + 1) / warm_up, (n_steps - step) / max(1, n_steps - warm_up)),
-    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda at: rate_factor(at, n_steps))
     device = weights[0].device
     model.train()
     losses = []
@@ -154,6 +150,12 @@ def _train(
         schedule.step()
         losses.append(loss.detach())
     return [float(loss) for loss in losses]
+
+
+def rate_factor(step: int, n_steps: int) -> float:
+    """The share of the learning rate at a step, counted from 0: a short rise, then linear decay."""
+    warm_up = max(1, round(WARM_UP_SHARE * n_steps))
+    return min((step + 1) / warm_up, (n_steps - step) / max(1, n_steps - warm_up))
 
 
 def _scores(

@@ -71,12 +71,20 @@ def ablate_command(
     seeds: Annotated[
         str, typer.Option(help="seeds of data and training, separated by commas")
     ] = "17,18,19",
-    n: Annotated[int, typer.Option(min=2, help="validation encounters")] = 100,
+    n: Annotated[int, typer.Option(min=2, help="validation encounters, generated")] = 100,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+    corpus: Annotated[
+        str, typer.Option(help="mts-dialog or aci-bench, instead of generated encounters")
+    ] = "",
+    work: Annotated[
+        Path | None,
+        typer.Option(help="with --corpus, folder for what was learnt [default: OUT.work]"),
+    ] = None,
 ) -> None:
     """Train the default with one setting changed at a time; score each trial on validation data.
 
-    Runs that are already in OUT are not repeated: the same command resumes after a kill.
+    Runs that are already in OUT are not repeated: the same command resumes after a kill. With
+    --corpus, training and validation of that corpus are read, and no test.
     """
     from medisum_utils.modelling.model import pick_device
     from medisum_utils.pretraining.ablation import TRIALS, parse_seeds, write_ablation
@@ -85,4 +93,20 @@ def ablate_command(
         parsed = parse_seeds(seeds)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--seeds") from None
-    write_ablation(out, base, TRIALS, n_valid=n, seeds=parsed, device=pick_device(device))
+    if not corpus:
+        write_ablation(out, base, TRIALS, n_valid=n, seeds=parsed, device=pick_device(device))
+        return
+    from medisum_utils.pretraining.corpus_ablation import write_corpus_ablation
+    from medisum_utils.pretraining.corpus_trials import CORPUS_TRIALS
+
+    if corpus not in CORPUS_TRIALS:
+        known = ", ".join(CORPUS_TRIALS)
+        raise typer.BadParameter(f"expected {known}, got {corpus!r}", param_hint="--corpus")
+    write_corpus_ablation(
+        out,
+        base,
+        CORPUS_TRIALS[corpus],
+        seeds=parsed,
+        device=pick_device(device),
+        folder=work or out.with_suffix(".work"),
+    )
