@@ -39,6 +39,7 @@ from IPython.display import Markdown, display
 
 from medisum_utils import evaluation, figures, runs
 from medisum_utils.clutter import silence_clutter
+from medisum_utils.data.corpora_fetch import corpora_folder
 from medisum_utils.encounter import read_jsonl
 from medisum_utils.evaluation import (
     agreement,
@@ -232,12 +233,12 @@ if same:
 if len(others := quoted.beside_figures(splits, encounters)):
     page.say(sentences.phrases()["quoted"])
     page.show(others)
-for name in filter(lambda name: published.is_aci_test(encounters[name]), names):
+aci_tests = [name for name in names if published.is_aci_test(encounters[name])]
+for name in aci_tests:
     own = {system: notes[name][system] for system in scores[name].complete}
-    official = published.official_scores(encounters[name], own, seed)
-    splits[name]["official"] = official
-    is_test1 = published.is_aci_test1(encounters[name])
-    page.say(sentences.official(titles[name], official, could_be_released=is_test1))
+    splits[name]["official"] = official = published.official_scores(encounters[name], own, seed)
+    which = {"is_first": name == aci_tests[0], "is_test1": published.is_aci_test1(encounters[name])}
+    page.say(sentences.official(titles[name], official, **which))
     page.show(published.whole_table(official), f"`{titles[name]}`, full notes")
     for rouge in published.ROUGES:
         by_division = published.division_table(official, rouge)
@@ -277,7 +278,7 @@ rate = "f1" if facts_are_known else "omission"
 figures.save(plots.kinds_figure(splits, rate), step, "04_facts_by_kind")
 
 # %%
-study = agreement.study_file(published.corpora_folder())
+study = agreement.study_file(corpora_folder())
 if study and not facts_are_known:
     page.say(sentences.phrases()["do_people_agree"])
     people = agreement.agreement_table(agreement.load_study(study), seed=seed)

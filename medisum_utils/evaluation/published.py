@@ -1,9 +1,8 @@
 """ACI-Bench's tests by the published evaluator, beside what published systems wrote for the first.
 
 Nothing is quoted here. The released outputs stand in the corpus' repository under
-`baselines/predictions` and are scored by the code that scores this project's notes; they are read
-from the folder of the corpora and are not among the files that are downloaded. Figures that can
-only be quoted are in `quoted`.
+`baselines/predictions` and are scored by the code that scores this project's notes. Figures that
+can only be quoted are in `quoted`.
 """
 
 from __future__ import annotations
@@ -15,20 +14,19 @@ from typing import Any
 import pandas as pd
 
 from medisum_utils.data.corpora import ACI_BENCH
-from medisum_utils.data.corpora_fetch import corpora_folder, corpus_files, is_at_hand
+from medisum_utils.data.corpora_fetch import corpus_files, is_at_hand
 from medisum_utils.data.sources import ACI
 from medisum_utils.encounter import Encounter
 from medisum_utils.evaluation.scores import OURS
 from medisum_utils.evaluation.tables import name_of, with_interval
 from medisum_utils.notes.parts import DIVISION_TITLES
-from medisum_utils.runs import project_root
 from medisum_utils.scoring.files import read_table
 from medisum_utils.scoring.protocols import per_note
 from medisum_utils.scoring.report import TITLES, Scores
 from medisum_utils.scoring.rouge import interval, paired_difference
 
 PROTOCOL = "aci-bench"
-OUTPUTS = Path("wyim/aci-bench/baselines/predictions")
+RELEASED = "aci-bench-released"  # as `data/corpora_sources.csv` calls the outputs
 # The encounters of the first test: who they are does not depend on what a profile calls their
 # split, which is test1 where the corpus is read alone and aci_test1 where both are joined.
 TEST1_IDS = frozenset(f"aci-D2N{number:03d}" for number in range(88, 128))
@@ -51,10 +49,17 @@ def is_aci_test1(encounters: Sequence[Encounter]) -> bool:
     return 0 < len(encounters) == len(ids) and ids <= TEST1_IDS
 
 
-def released_folder() -> Path | None:
-    """Where the released outputs lie among the corpora, None where they are not at hand."""
-    folder = (corpora_folder() or project_root() / "data" / "raw") / OUTPUTS
-    return folder if folder.is_dir() else None
+def released_files() -> dict[str, Path]:
+    """The released outputs by file name, downloaded if need be; none where that cannot be done.
+
+    A report says so then: it is not worth the loss of a finished evaluation.
+
+    Raises: ValueError for a file that differs from its digest.
+    """
+    try:
+        return {path.name: path for path in corpus_files(RELEASED).values()}
+    except (FileNotFoundError, ConnectionError):
+        return {}
 
 
 def official_scores(
@@ -80,12 +85,12 @@ def official_scores(
         "n": len(encounters),
         "systems": {name: _estimates(each, seed) for name, each in scores.items()},
     }
-    folder = released_folder()
-    if folder is None or not is_aci_test1(encounters):
+    files = released_files() if is_aci_test1(encounters) else {}
+    if not files:
         return entry
     entry["released"] = {}
     for name, file in pd.read_csv(SYSTEMS_FILE, index_col="system")["file"].items():
-        texts = _chosen(encounters, _notes_in(folder / file), file)
+        texts = _chosen(encounters, _notes_in(files[file]), file)
         theirs = per_note(references, texts, None, PROTOCOL, None)
         entry["released"][name] = _estimates(theirs, seed)
         if OURS in scores:

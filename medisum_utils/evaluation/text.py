@@ -152,23 +152,24 @@ def _methods(splits: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(entry["facts_by"] for entry in splits.values()))
 
 
-def official(split: str, entry: Mapping[str, Any], *, could_be_released: bool) -> str:
+def official(split: str, entry: Mapping[str, Any], *, is_test1: bool, is_first: bool = True) -> str:
     """What the tables of the corpus's own evaluator hold, and how far the best released one is.
 
-    `entry` is `official` of a split in metrics.json; `could_be_released` says that the corpus has
-    outputs of published systems for it.
+    `entry` is `official` of a split in metrics.json. Of test 1 outputs of published systems were
+    released. How all are scored is said with the first split alone.
     """
     wording, best = phrases()["official"], best_released(entry)
     ours = entry["systems"][OURS]["rouge1"]["mean"]
     n_divisions, n_missing, n_added = lacking_divisions(entry)
-    parts = ["how", "not_at_hand" if could_be_released else "not_released", "divisions"]
+    parts = ["not_at_hand" if is_test1 else "not_released", "divisions"]
     found: dict[str, Any] = {}
     if best is not None:
-        parts[1:2] = ["released", "found"]
+        parts[:1] = ["released", "found"]
         theirs = entry["released"][best]
         gap = theirs["ours_minus"]["rouge1"]
         found = {"best": best, "theirs": theirs["rouge1"]["mean"], "gap": _with_interval(gap)}
         found["verdict"] = VERDICTS[direction(gap)]
+    parts = ["heading", *(["how"] if is_first else []), *parts]
     return "\n\n".join(wording[part] for part in parts).format(
         split=split,
         n=entry["n"],

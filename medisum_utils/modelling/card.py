@@ -25,7 +25,7 @@ from medisum_utils.runs import processed_dir, resolve, shown_path
 from medisum_utils.runs.files import write_whole
 from medisum_utils.runs.hub import base_source
 from medisum_utils.runs.readme import results_table
-from medisum_utils.runs.results import OURS, hallucinated, listed, weakest_kind
+from medisum_utils.runs.results import OURS, hallucinated, listed, split_titles, weakest_kind
 
 CARD_FILE = "README.md"
 
@@ -240,5 +240,8 @@ def _unfinished(splits: Mapping[str, Any]) -> str:
     n_unfinished = {name: each["decoding"]["n_unfinished"] for name, each in ours.items()}
     if not any(n_unfinished.values()):
         return ""
-    parts = [f"{n_unfinished[name]} of {each['n']} on `{name}`" for name, each in ours.items()]
+    titles = split_titles(splits)
+    parts = [
+        f"{n_unfinished[name]} of {each['n']} on `{titles[name]}`" for name, each in ours.items()
+    ]
     return f"Notes that reached the limit of tokens without an end: {listed(parts)}."

@@ -118,6 +118,7 @@ def test_every_source_is_pinned():
     assert not table.duplicated(["repository", "path"]).any()
     assert dict(table.groupby("corpus").size()) == {
         "aci-bench": 5,
+        "aci-bench-released": 11,
         "medquad": 1,
         "mts-dialog": 4,
         "mts-dialog-translated": 1,

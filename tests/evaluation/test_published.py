@@ -14,6 +14,7 @@ import pytest
 
 from medisum_utils import evaluation
 from medisum_utils.data.corpora import load_aci_bench
+from medisum_utils.data.corpora_fetch import corpora_sources
 from medisum_utils.data.sources import joined_corpora
 from medisum_utils.encounter import Encounter
 from medisum_utils.evaluation import published, systems, text as sentences
@@ -23,6 +24,7 @@ from medisum_utils.scoring.rouge import rouge_scores
 
 SCHEMA = json.loads(evaluation.SCHEMA_FILE.read_text(encoding="utf-8"))
 TEST1 = Path("wyim/aci-bench/data/challenge_data/clinicalnlp_taskB_test1.csv")
+OUTPUTS = Path("wyim/aci-bench/baselines/predictions")
 TRANSCRIPT = "transcript_clinicalnlp_taskB_test1.csv"
 
 
@@ -50,8 +52,15 @@ def test_other_encounters_are_not_the_first_aci_test(split):
 
 def test_without_the_corpus_nothing_is_compared(monkeypatch, tmp_path):
     monkeypatch.setenv("MEDISUM_CORPORA", str(tmp_path))
-    assert published.released_folder() is None
+    assert published.released_files() == {}
     assert not published.is_aci_test(first_test("test1"))
+
+
+def test_each_released_system_has_a_pinned_file():
+    wanted = pd.read_csv(published.SYSTEMS_FILE)["file"]
+    table = corpora_sources()
+    pinned = table[table["corpus"] == published.RELEASED]["path"]
+    assert sorted(pinned) == sorted(f"baselines/predictions/{name}" for name in wanted)
 
 
 @pytest.mark.corpus
@@ -145,17 +154,19 @@ def test_own_notes_stand_beside_them_by_the_same_protocol(official):
 @pytest.mark.corpus
 @pytest.mark.slow
 def test_the_sentences_name_the_best_released_system_and_the_divisions(official):
-    said = sentences.official("test1", official, could_be_released=True)
+    said = sentences.official("test1", official, is_test1=True)
     assert said.startswith("## `test1` by the corpus's own evaluator")
     assert "is better than the best released system, BART+SAMSum by division (0.535;" in said
     assert published.lacking_divisions(official)[0] == 160
     assert "of 160 in all" in said
     alone = {name: each for name, each in official.items() if name != "released"}
-    said = sentences.official("test2", alone, could_be_released=False)
+    said = sentences.official("test2", alone, is_test1=False, is_first=False)
     assert "this run's systems alone" in said
     assert "released" not in said
-    said = sentences.official("test1", alone, could_be_released=True)
-    assert "not at hand" in said
+    assert "placeholder" not in said  # how it is scored was said before
+    said = sentences.official("test1", alone, is_test1=True)
+    assert "could not be fetched" in said
+    assert "placeholder" in said
 
 
 @pytest.mark.corpus
@@ -165,7 +176,7 @@ def test_a_part_of_the_first_test_is_compared_on_that_part(corpora, visits):
     assert entry["n"] == 7
     spoken, truth = (
         pd.read_csv(corpora / path).set_index("encounter_id")["note"]
-        for path in (published.OUTPUTS / TRANSCRIPT, TEST1)
+        for path in (OUTPUTS / TRANSCRIPT, TEST1)
     )
     ids = [visit.id.removeprefix("aci-") for visit in part]
     expected = rouge_scores(truth[ids].tolist(), spoken[ids].tolist())["rouge1"]
@@ -190,10 +201,9 @@ def test_notes_that_are_not_there_are_an_error(corpora, visits, tmp_path, monkey
         published.official_scores([stranger], {}, seed=0)
     with pytest.raises(ValueError, match="as many predictions as references, got 1 and 40"):
         published.official_scores(visits, {"mine": ["A note."]}, seed=0)
-    shutil.copytree(corpora / published.OUTPUTS, tmp_path / "outputs")
-    path = tmp_path / "outputs" / TRANSCRIPT
+    path = Path(shutil.copy(corpora / OUTPUTS / TRANSCRIPT, tmp_path))
     pd.read_csv(path).iloc[1:].to_csv(path, index=False)
-    monkeypatch.setattr(published, "released_folder", lambda: tmp_path / "outputs")
+    monkeypatch.setattr(published, "released_files", lambda: {TRANSCRIPT: path})
     with pytest.raises(ValueError, match=rf"{TRANSCRIPT}: expected a note .*'D2N088'"):
         published.official_scores(visits, {}, seed=0)
 

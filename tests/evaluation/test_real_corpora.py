@@ -13,6 +13,7 @@ import jupytext
 import pytest
 
 from medisum_utils import evaluation, figures
+from medisum_utils.data.corpora_fetch import corpora_folder
 from medisum_utils.data.sources import load_source
 from medisum_utils.encounter import read_jsonl, write_jsonl
 from medisum_utils.evaluation import (
@@ -82,6 +83,7 @@ def run_cells(root, tmp_path, source: str, names: list[str], parts: str) -> dict
     }
     values = {
         "agreement": agreement,
+        "corpora_folder": corpora_folder,
         "figures": figures,
         "page": page,
         "plots": plots,
@@ -189,6 +191,7 @@ def test_of_generated_visits_nothing_of_it_is_said(root, monkeypatch, shown):
     monkeypatch.delenv("MEDISUM_CORPORA", raising=False)
     names = {"names": [], "titles": {}, "encounters": {}, "splits": {}, "scores": {}, "same": {}}
     modules = {"agreement": agreement, "page": page, "published": published, "quoted": quoted}
+    modules["corpora_folder"] = corpora_folder
     values = {**names, **modules, "tables": tables, "facts_are_known": True, "seed": 17}
     exec(cells_for_real_data(root), values)
     assert shown == []
