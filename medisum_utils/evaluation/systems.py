@@ -54,13 +54,16 @@ SYSTEMS = ("copy", "nearest", *MODEL_SYSTEMS)
 # What may change a note beside data and weights; a change of any makes old notes stale.
 _CODE = (
     "modelling/adapter.py",
+    "modelling/candidates.py",
     "modelling/consensus.py",
     "modelling/conversation.py",
+    "modelling/conversation_cache.py",
     "modelling/generation.py",
     "modelling/model.py",
     "modelling/plain_text.py",
     "modelling/prompt.py",
     "modelling/row_attention.py",
+    "modelling/stutter.py",
     "modelling/template.py",
     "notes/parts.py",
 )

@@ -47,7 +47,9 @@ class DrawnTokens:
     number of the candidate; the highest sum is a draw from the distribution at `temperature`.
     Tokens with less than `min_p` of the likeliest one's probability are never drawn.
 
-    Rows are in groups of `n_candidates` with the same prompt.
+    The prompts are in groups of `n_candidates` with the same one. `rows` says which of them the
+    scores are of, by default all; the others draw nothing.
+
     Source: the Gumbel-max trick, Maddison et al. 2014, arXiv:1411.0030.
     """
 
@@ -60,11 +62,12 @@ class DrawnTokens:
             drawn = f"{number % decoding.n_candidates} {' '.join(map(str, prompt))}"
             seed = int.from_bytes(hashlib.sha256(drawn.encode()).digest()[:8], "big") >> 1
             self._generators.append(torch.Generator().manual_seed(seed))
+        self.rows = list(range(len(prompts)))
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Scores (rows, vocabulary) whose highest is the drawn token.
 
-        `input_ids` is (rows, prompt and note tokens); rows are those of `prompts`.
+        `input_ids` is (rows, prompt and note tokens).
         """
         import torch
 
@@ -74,7 +77,7 @@ class DrawnTokens:
             floor = log_p.amax(dim=-1, keepdim=True) + torch.tensor(self.min_p).log()
             logits = logits.masked_fill(log_p < floor, -float("inf"))
         uniform = torch.stack(
-            [torch.rand(logits.shape[1], generator=each) for each in self._generators]
+            [torch.rand(logits.shape[1], generator=self._generators[row]) for row in self.rows]
         )
         noise = -torch.log(-torch.log(uniform.clamp(1e-20, 1 - 1e-7)))
         return logits + noise.to(logits.device)

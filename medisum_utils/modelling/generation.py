@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from medisum_utils.modelling.consensus import DrawnTokens, most_agreed
+from medisum_utils.modelling.consensus import most_agreed
 from medisum_utils.modelling.decoding import Decoding
 from medisum_utils.modelling.prompt import Renderer
-from medisum_utils.modelling.row_attention import rows_on_cpu
+from medisum_utils.modelling.row_attention import attention_by_row
 from medisum_utils.notes.parts import NOT_DISCUSSED, Part, join_parts, parts_to_write
 
 if TYPE_CHECKING:
-    import torch
-    from transformers import GenerationConfig, PreTrainedModel
+    from transformers import PreTrainedModel
 
-SHORTEST, LONGEST = 3, 64  # tokens of a stretch that may not follow itself, see `NoStutter`
+    from medisum_utils.modelling.conversation_cache import ConversationCache
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,15 +80,19 @@ def generate_notes(
     """One note per visit (or dialogue), in the order given, decoded with a key-value cache.
 
     A note is written in the parts that the renderer asks for, each answer below those before it.
-    Visits of similar length share a batch of `batch_size` rows, padded on the left; with several
-    candidates a visit has as many rows. `max_prompt_tokens` cuts longer dialogues in their middle;
-    without it they raise. In float32 a note does not depend on its batch; in bfloat16 rounding may
-    decide a near tie. `on_batch` gets the number of notes done so far. The model is left in `eval`
-    mode.
+    Visits of similar length that ask for the same parts share a batch. `batch_size` counts
+    candidates, at most so many at a time, but at least one visit; `conversation_cache` says what
+    one costs in memory. `max_prompt_tokens` cuts longer dialogues in their middle; without it they
+    raise. In float32 a note does not depend on its batch; in bfloat16 rounding may decide a near
+    tie. `on_batch` gets the number of notes done so far. The model is left in `eval` mode.
 
-    Raises: ValueError for a prompt that leaves fewer than `reserved_tokens` positions, or for a
-    batch size below 1.
+    Raises: ValueError for a prompt that leaves fewer than `reserved_tokens` positions, for one that
+    a layer with a sliding window would not see whole, or for a batch size below 1.
     """
+    import torch
+
+    from medisum_utils.modelling.conversation_cache import ConversationCache
+
     if batch_size < 1:
         raise ValueError(f"expected batch_size of 1 or more, got {batch_size}")
     asked = [visit if isinstance(visit, Visit) else Visit(visit) for visit in visits]
@@ -99,23 +103,14 @@ def generate_notes(
             text, n_cut = renderer.fit(text, max_prompt_tokens)
         parts = parts_to_write(renderer.parts, visit.section)
         drafts.append(_Draft(text, parts, n_cut, prompt=renderer.prompt_ids(text, parts)))
-    reserved = reserved_tokens(renderer, decoding)
-    room = model.config.max_position_embeddings - reserved
-    longest = max((len(draft.prompt) for draft in drafts), default=0)
-    if longest > room:
-        raise ValueError(
-            f"expected prompts of at most {room} tokens beside {reserved} new ones, got one "
-            f"of {longest}; set max_prompt_tokens to cut it, or max_new_tokens lower"
-        )
-    # The longest first: what needs most memory fails early.
-    order = sorted(range(len(drafts)), key=lambda i: -len(drafts[i].prompt))
+    _check_room(model, drafts, reserved_tokens(renderer, decoding))
     n_at_once, n_done = max(1, batch_size // decoding.n_candidates), 0
     model.eval()
-    with rows_on_cpu(model):
-        for start in range(0, len(order), n_at_once):
-            batch = [drafts[i] for i in order[start : start + n_at_once]]
-            for at in range(max(len(draft.parts) for draft in batch)):
-                _write_part(model, renderer, batch, at, decoding)
+    with attention_by_row(model), torch.inference_mode():
+        for batch in _batches(drafts, n_at_once):
+            conversations = ConversationCache(model, len(batch), renderer.pad_id)
+            while _unwritten(batch[0].parts):
+                _write_part(conversations, renderer, batch, decoding)
             n_done += len(batch)
             if on_batch is not None:
                 on_batch(n_done)
@@ -130,73 +125,54 @@ def reserved_tokens(renderer: Renderer, decoding: Decoding) -> int:
     return n_between + len(parts) * decoding.max_new_tokens
 
 
+def _check_room(model: PreTrainedModel, drafts: Sequence[_Draft], reserved: int) -> None:
+    longest = max((len(draft.prompt) for draft in drafts), default=0)
+    room = model.config.max_position_embeddings - reserved
+    if longest > room:
+        raise ValueError(
+            f"expected prompts of at most {room} tokens beside {reserved} new ones, got one "
+            f"of {longest}; set max_prompt_tokens to cut it, or max_new_tokens lower"
+        )
+    window = getattr(model.config, "sliding_window", None)
+    if window is not None and longest + reserved > window:
+        raise ValueError(
+            f"expected prompts and notes within the model's sliding window of {window} tokens, got "
+            f"a prompt of {longest} and {reserved} new ones; set max_prompt_tokens to cut it"
+        )
+
+
+def _batches(drafts: Sequence[_Draft], n_at_once: int) -> Iterator[list[_Draft]]:
+    """Drafts that ask for the same parts, those of similar length together."""
+    # The longest first: what needs most memory fails early.
+    ordered = sorted(drafts, key=lambda draft: (_unwritten(draft.parts), -len(draft.prompt)))
+    for _, group in itertools.groupby(ordered, key=lambda draft: _unwritten(draft.parts)):
+        alike = list(group)
+        for start in range(0, len(alike), n_at_once):
+            yield alike[start : start + n_at_once]
+
+
 def _write_part(
-    model: PreTrainedModel, renderer: Renderer, batch: Sequence[_Draft], at: int, decoding: Decoding
+    conversations: ConversationCache,
+    renderer: Renderer,
+    batch: Sequence[_Draft],
+    decoding: Decoding,
 ) -> None:
-    """Writes part number `at` of every draft that asks for one more."""
-    drafts = [d for d in batch if at < len(d.parts) and d.parts[at].answer is None]
-    if not drafts:
-        return
-    if not drafts[0].parts[at].in_note:
+    """Writes the next part of every draft, which is the same in all of them."""
+    from medisum_utils.modelling.candidates import write_candidates
+
+    at = _unwritten(batch[0].parts)[0]
+    if not batch[0].parts[at].in_note:
         decoding = replace(decoding, n_candidates=1)  # a name, which needs no consensus
-    n = decoding.n_candidates
-    prompts = [renderer.prompt_ids(draft.dialogue, draft.parts) for draft in drafts]
-    rows = _write(model, renderer, [prompt for prompt in prompts for _ in range(n)], decoding)
-    for number, draft in enumerate(drafts):
-        written = [_note(renderer, ids) for ids in rows[number * n : (number + 1) * n]]
+    prompts = [renderer.prompt_ids(draft.dialogue, draft.parts) for draft in batch]
+    candidates = write_candidates(conversations, prompts, decoding, renderer.stop_ids)
+    for draft, drawn in zip(batch, candidates, strict=True):
+        written = [_note(renderer, ids) for ids in drawn]
         draft.answer(at, written[most_agreed([note.text for note in written])])
 
 
-def _write(
-    model: PreTrainedModel, renderer: Renderer, prompts: Sequence[list[int]], decoding: Decoding
-) -> list[list[int]]:
-    """The new tokens of each prompt, padded to the same length."""
-    import torch
-
-    input_ids, attention_mask = left_padded(prompts, renderer.pad_id)  # (batch, prompt tokens)
-    n_prompt = input_ids.shape[1]
-    processors = [NoStutter(n_prompt)]
-    if decoding.n_candidates > 1:
-        processors.append(DrawnTokens(prompts, decoding))
-    with torch.inference_mode():
-        output = model.generate(
-            input_ids=input_ids.to(model.device),
-            attention_mask=attention_mask.to(model.device),
-            generation_config=_greedy(renderer, decoding.max_new_tokens, model.device.type),
-            logits_processor=processors,
-        )
-    return output[:, n_prompt:].tolist()  # (batch, new tokens)
-
-
-def _greedy(renderer: Renderer, max_new_tokens: int, device: str) -> GenerationConfig:
-    """Takes the best token until the end of turn; the model's own sampling settings are ignored.
-
-    Where candidates are drawn, `DrawnTokens` makes the drawn token the best one. On a CPU the cache
-    is static, at its full length from the start. That saves a tenth (16 notes at a time) to a fifth
-    (32) of the time, since the other one is copied whole for each new token.
-    """
-    from transformers import GenerationConfig
-
-    static_cache = {"cache_implementation": "static", "disable_compile": True}
-    return GenerationConfig(
-        **(static_cache if device == "cpu" else {}),
-        do_sample=False,
-        num_beams=1,
-        max_new_tokens=max_new_tokens,
-        use_cache=True,
-        eos_token_id=list(renderer.stop_ids),
-        pad_token_id=renderer.pad_id,
-    )
-
-
-def left_padded(prompts: Sequence[Sequence[int]], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids and mask, (batch, longest prompt) each: padding stands on the left, masked 0."""
-    import torch
-
-    longest = max(map(len, prompts))
-    ids = [[pad_id] * (longest - len(prompt)) + list(prompt) for prompt in prompts]
-    mask = [[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts]
-    return torch.tensor(ids), torch.tensor(mask)
+def _unwritten(parts: Sequence[Part]) -> list[int]:
+    """The places of the parts to write."""
+    return [at for at, part in enumerate(parts) if part.answer is None]
 
 
 def _note(renderer: Renderer, new_ids: Sequence[int]) -> WrittenNote:
@@ -204,35 +180,3 @@ def _note(renderer: Renderer, new_ids: Sequence[int]) -> WrittenNote:
     stop = next((i for i, token in enumerate(new_ids) if token in renderer.stop_ids), None)
     n_tokens = len(new_ids) if stop is None else stop + 1
     return WrittenNote(renderer.decode_note(new_ids), n_tokens, stop is not None)
-
-
-class NoStutter:
-    """A logits processor that forbids the token which would write a stretch twice in a row.
-
-    A small model can repeat its last tokens until it reaches the limit, and no note needs that:
-    none of the 540 training notes of profile `tiny` repeats a stretch of `SHORTEST` or more tokens
-    in a row, and 8 of the 1,181 of MTS-Dialog do (shorter ones are common, such as digits). The
-    usual remedy, `no_repeat_ngram_size` of `transformers`, also forbids what stands in the prompt,
-    and a note is made of words of the dialogue; here the first `n_prompt` tokens are ignored.
-    """
-
-    def __init__(self, n_prompt: int) -> None:
-        self.n_prompt = n_prompt
-
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Scores (rows, vocabulary) with -inf at the tokens that would complete a repetition.
-
-        `input_ids` is (rows, prompt and note tokens).
-        """
-        note = input_ids[:, self.n_prompt :]
-        n = note.shape[1]
-        scores = scores.clone()
-        for length in range(SHORTEST, min(LONGEST, (n + 1) // 2) + 1):
-            # The last `length - 1` tokens repeat the stretch before: one more completes it.
-            last, previous = note[:, n - length + 1 :], note[:, n - 2 * length + 1 : n - length]
-            # Without `nonzero`, for which a GPU would have to wait at each length of each token.
-            stuck = (last == previous).all(dim=1, keepdim=True)  # (rows, 1)
-            next_one = note[:, n - length].unsqueeze(1)
-            barred = scores.gather(1, next_one).masked_fill(stuck, -float("inf"))
-            scores.scatter_(1, next_one, barred)
-        return scores

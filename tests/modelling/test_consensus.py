@@ -70,6 +70,18 @@ def test_a_draw_depends_on_prompt_and_candidate_and_on_nothing_else():
     assert len(set(together)) == 6  # no candidate is another's double
 
 
+def test_rows_that_are_left_out_draw_nothing_and_change_no_other():
+    prompts, decoding = [[1, 2]] * 3 + [[3]] * 3, Decoding(1, n_candidates=3, min_p=0.0)
+    whole, part = DrawnTokens(prompts, decoding), DrawnTokens(prompts, decoding)
+    ids, scores = torch.zeros(6, 1), torch.zeros(6, 1000)
+    assert torch.equal(whole(ids, scores), part(ids, scores))
+    part.rows = [4, 1]
+    later = whole(ids, scores)
+    assert torch.equal(part(ids[:2], scores[:2]), later[[4, 1]])
+    part.rows = [1, 3]  # 3 was left out once: it goes on where it was
+    assert torch.equal(part(ids[:2], scores[:2])[1], later[3])
+
+
 def test_settings_out_of_range_are_refused():
     for wrong in ({"temperature": 0.0}, {"min_p": 1.0}, {"min_p": -0.1}, {"n_candidates": 0}):
         with pytest.raises(ValueError, match="expected "):

@@ -14,7 +14,6 @@ from medisum_utils.modelling.decoding import Decoding
 from medisum_utils.modelling.generation import (
     Visit,
     generate_notes,
-    left_padded,
     reserved_tokens,
 )
 from medisum_utils.modelling.model import base_digest, load_base, load_tokenizer
@@ -182,10 +181,14 @@ def test_candidates_are_the_same_in_every_batch_and_the_consensus_is_taken(
     assert cold == greedy_notes
 
 
-def test_padding_stands_on_the_left_and_is_masked():
-    ids, mask = left_padded([[5, 6, 7], [8]], pad_id=1)
-    assert ids.tolist() == [[5, 6, 7], [1, 1, 8]]
-    assert mask.tolist() == [[1, 1, 1], [0, 0, 1]]
+def test_a_prompt_that_a_sliding_window_would_not_see_whole_is_an_error(base, renderer, dialogues):
+    model = load_base(base, quantize=False)
+    longest = max(len(renderer.prompt_ids(dialogue)) for dialogue in dialogues)
+    model.config.sliding_window = longest + N_NEW
+    assert len(generate_notes(model, renderer, dialogues[:2], Decoding(N_NEW))) == 2
+    model.config.sliding_window -= 1
+    with pytest.raises(ValueError, match=f"sliding window of {longest + N_NEW - 1} tokens, got"):
+        generate_notes(model, renderer, dialogues, Decoding(N_NEW))
 
 
 def test_a_base_that_brings_its_own_decoding_is_not_heeded(tmp_path):

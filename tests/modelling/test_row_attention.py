@@ -16,24 +16,23 @@ from medisum_utils.modelling.model import load_base, load_tokenizer
 from medisum_utils.modelling.prompt import Renderer
 
 MODULE = SimpleNamespace(num_key_value_groups=2, is_causal=True, training=False)
-N, N_KEYS = 9, 14  # prompt tokens, and keys: a cache with room for the note
+N = 9  # prompt tokens
 PADDING = (0, 3, 8)
 
 
-@pytest.fixture
-def batch() -> dict[str, torch.Tensor]:
+def states(n_queries: int, n_keys: int) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(3)
-    heads = {"query": (4, N), "key": (2, N_KEYS), "value": (2, N_KEYS)}
-    states = {
+    heads = {"query": (4, n_queries), "key": (2, n_keys), "value": (2, n_keys)}
+    return {
         name: torch.randn(len(PADDING), *shape, 8, generator=generator)
         for name, shape in heads.items()
     }
-    causal = torch.ones(N, N_KEYS, dtype=torch.bool).tril()
-    rows = [causal & (torch.arange(N_KEYS) >= first) for first in PADDING]
-    return {**states, "attention_mask": torch.stack(rows)[:, None]}
 
 
-def test_no_row_is_read_otherwise_than_under_its_mask(batch):
+def test_no_row_is_read_otherwise_than_under_its_mask():
+    causal = torch.ones(N, N, dtype=torch.bool).tril()
+    rows = [causal & (torch.arange(N) >= first) for first in PADDING]
+    batch = {**states(N, N), "attention_mask": torch.stack(rows)[:, None]}
     ours, _ = row_attention.row_attention(MODULE, **batch, scaling=0.3)
     theirs, _ = sdpa_attention_forward(MODULE, **batch, scaling=0.3)
     for row, first in enumerate(PADDING):
@@ -41,15 +40,14 @@ def test_no_row_is_read_otherwise_than_under_its_mask(batch):
         assert not ours[row, :first].any()
 
 
-def test_a_single_query_looks_at_what_its_mask_allows(batch):
-    last = {
-        **batch,
-        "query": batch["query"][:, :, -1:],
-        "attention_mask": batch["attention_mask"][:, :, -1:],
-    }
-    ours, _ = row_attention.row_attention(MODULE, **last, scaling=0.3)
-    whole, _ = row_attention.row_attention(MODULE, **batch, scaling=0.3)
-    torch.testing.assert_close(ours[:, 0], whole[:, -1])
+@pytest.mark.parametrize("n_queries", [1, 5])
+def test_queries_that_go_on_look_at_what_their_mask_allows(n_queries):
+    """Any mask: candidates do not see each other, and rows have holes."""
+    allowed = torch.rand(len(PADDING), 1, n_queries, 14, generator=torch.Generator().manual_seed(4))
+    batch = {**states(n_queries, 14), "attention_mask": allowed > 0.5}
+    ours, _ = row_attention.row_attention(MODULE, **batch, scaling=0.3)
+    theirs, _ = sdpa_attention_forward(MODULE, **batch, scaling=0.3)
+    torch.testing.assert_close(ours, theirs)
 
 
 def test_generating_uses_it_and_leaves_the_model_as_it_was(base, monkeypatch):

@@ -7,7 +7,7 @@ import random
 import pytest
 import torch
 
-from medisum_utils.modelling.generation import LONGEST, SHORTEST, NoStutter
+from medisum_utils.modelling.stutter import LONGEST, SHORTEST, NoStutter
 
 VOCABULARY = 12
 
