@@ -1,4 +1,4 @@
-"""The file of trials next to a base model: its format, reading it, and the table in 00.
+"""The file of trials next to a base model or in a profile's reports: format, reading, tables.
 
 Groups of trials share base and validation encounters; each trial has its settings (`Trial`) and one
 run per seed (`run_trial`). Trials are scored on validation encounters only; files of the previous
@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medisum_utils.runs import sha256_file, shown_path, write_json
+from medisum_utils.runs import report_dir, sha256_file, shown_path, write_json
 
 if TYPE_CHECKING:
     import pandas
@@ -100,6 +100,19 @@ def ablation_table(group: Mapping[str, Any]) -> pandas.DataFrame:
             estimate = over_seeds([run["scores"][measure] for run in runs])
             rows[trial["change"]][name] = with_interval(estimate)
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("what was changed")
+
+
+def show_trials(profile: str) -> None:
+    """Shows the trials on a real corpus that lie in a profile's reports, in its notebook.
+
+    Where there are none, nothing is shown.
+    """
+    from medisum_utils.evaluation import page
+
+    path = report_dir(profile) / ABLATION
+    for group in read_ablation(path) if path.exists() else []:
+        page.say(described_corpus(group))
+        page.show(corpus_table(group))
 
 
 def corpus_table(group: Mapping[str, Any], seed: int = 0) -> pandas.DataFrame:

@@ -26,7 +26,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from medisum_utils.modelling.decoding import Decoding
-from medisum_utils.modelling.generation import generate_notes, reserved_tokens
+from medisum_utils.modelling.generation import reserved_tokens
 from medisum_utils.notes.scored_texts import scored_notes, scored_references
 from medisum_utils.pretraining.ablation_record import SPLIT, group_of, write_groups
 from medisum_utils.pretraining.corpus_trials import (
@@ -37,6 +37,7 @@ from medisum_utils.pretraining.corpus_trials import (
     training_examples,
 )
 from medisum_utils.pretraining.stack_training import Learner, train_stack
+from medisum_utils.pretraining.stack_writing import write_notes
 from medisum_utils.pretraining.stacked import Member, Stack
 from medisum_utils.runs.machine import device_name, versions
 from medisum_utils.scoring.rouge import ROUGE_NAMES, rouge_scores
@@ -120,7 +121,8 @@ def write_corpus_ablation(
         for runs in _groups(missing, lambda run: (run.trial.parts, run.full)):
             train_missing(runs, place)
             for some in _portions(runs, MOST_WRITING):
-                for run, result in zip(some, scored(some, place), strict=True):
+                results = _as_one(scored, some, place)
+                for run, result in zip(some, results, strict=True):
                     entries[trials.index(run.trial)]["runs"].append(result)
                 group["trials"] = [entry for entry in entries if entry["runs"]]
                 write_groups(path, [group])
@@ -152,10 +154,26 @@ def train_missing(runs: Iterable[Run], place: Workplace) -> None:
 
     for alike in _groups(missing, shapes):
         for some in _portions(alike, MOST_TRAINED):
-            _train(some, place)
+            _as_one(_train, some, place)
 
 
-def _train(runs: Sequence[Run], place: Workplace) -> None:
+def _as_one(
+    do: Callable[[Sequence[Run], Workplace], list[Any]], runs: Sequence[Run], place: Workplace
+) -> list[Any]:
+    """What `do` gives for the runs as one stack, or as two halves where the GPU is too small."""
+    try:
+        return do(runs, place)
+    except torch.OutOfMemoryError:
+        if len(runs) == 1:
+            raise
+    # Outside of the handler, which would hold on to the tensors of the failed attempt.
+    torch.cuda.empty_cache()
+    _tell("do not fit into the memory at once, so in two halves", runs)
+    half = len(runs) // 2
+    return [*_as_one(do, runs[:half], place), *_as_one(do, runs[half:], place)]
+
+
+def _train(runs: Sequence[Run], place: Workplace) -> list[None]:
     """Trains runs as one stack and keeps what they learnt."""
     started, trial = time.monotonic(), runs[0].trial
     learners = [
@@ -180,6 +198,7 @@ def _train(runs: Sequence[Run], place: Workplace) -> None:
         torch.save({"weights": weights, "figures": figures}, part)
         part.replace(place.kept(run))
     _tell(f"trained in {seconds:.0f} s, {n_steps} steps", runs)
+    return [None] * len(runs)
 
 
 def scored(runs: Sequence[Run], place: Workplace) -> list[dict[str, Any]]:
@@ -200,20 +219,17 @@ def scored(runs: Sequence[Run], place: Workplace) -> list[dict[str, Any]]:
     room = stack.model.config.max_position_embeddings - reserved
     longest = max(len(renderer.prompt_ids(encounter.dialogue_text)) for encounter in valid)
     n_batches = math.ceil(len(valid) * len(runs) * (longest + reserved) / WRITTEN_TOKENS)
-    written = generate_notes(
-        stack.model,
+    written = write_notes(
+        stack,
         renderer,
-        # A row for each model, the order in which a stack expects them.
-        [encounter.dialogue_text for encounter in valid for _ in runs],
-        decoding,
-        max_prompt_tokens=room,
-        batch_size=len(runs) * math.ceil(len(valid) / n_batches),
+        [renderer.fit(encounter.dialogue_text, room)[0] for encounter in valid],
+        max_new_tokens=decoding.max_new_tokens,
+        n_at_once=math.ceil(len(valid) / n_batches),
     )
     seconds = time.monotonic() - started
     _tell(f"wrote notes in {seconds:.0f} s", runs)
     references, results = scored_references(valid), []
-    for number, (run, learnt) in enumerate(zip(runs, kept, strict=True)):
-        own = written[number :: len(runs)]
+    for run, learnt, own in zip(runs, kept, written, strict=True):
         rouge = rouge_scores(references, scored_notes(valid, [note.text for note in own]))
         results.append(
             {

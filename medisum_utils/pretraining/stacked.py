@@ -5,9 +5,7 @@ the models of several trials stand beside each other in every matrix: as many op
 model, each of them larger.
 
 All of them share a base, exact or rounded to NF4, and have either an adapter each or all weights
-of their own. Rows of a batch belong to the models in turn: in training the rows of one model stand
-together, as batches are made here; in writing each dialogue has one row for each model, as
-`modelling.generation` keeps them.
+of their own. In a batch all models have as many rows, and the rows of one model stand together.
 """
 
 from __future__ import annotations
@@ -39,7 +37,7 @@ class Member:
 
 
 class _OfEach(torch.nn.Module):
-    """A layer with weights for each of `n` models, which finds out whose a row is."""
+    """A layer with weights for each of `n` models."""
 
     def __init__(self, n: int) -> None:
         super().__init__()
@@ -47,20 +45,10 @@ class _OfEach(torch.nn.Module):
 
     def _apart(self, rows: torch.Tensor) -> torch.Tensor:
         """(rows, tokens, size) as (models, rows and tokens of each, size)."""
-        n_rows, n_tokens, size = rows.shape
+        n_rows, _, size = rows.shape
         if n_rows % self.n:
             raise ValueError(f"expected as many rows for each of {self.n} models, got {n_rows}")
-        if self.training:
-            return rows.reshape(self.n, -1, size)
-        by_model = rows.view(n_rows // self.n, self.n, n_tokens, size).transpose(0, 1)
-        return by_model.reshape(self.n, -1, size)
-
-    def _together(self, apart: torch.Tensor, n_tokens: int) -> torch.Tensor:
-        """What `_apart` took apart as (rows, tokens, size) again."""
-        size = apart.shape[-1]
-        if not self.training:
-            apart = apart.view(self.n, -1, n_tokens, size).transpose(0, 1)
-        return apart.reshape(-1, n_tokens, size)
+        return rows.reshape(self.n, -1, size)
 
 
 class StackedLinear(_OfEach):
@@ -83,7 +71,7 @@ class StackedLinear(_OfEach):
         if self.down is not None:
             thin = torch.bmm(x, self.down.transpose(1, 2))
             result = torch.baddbmm(result, thin, self.up.transpose(1, 2), alpha=SCALE)
-        return self._together(result, rows.shape[1])
+        return result.view(*rows.shape[:2], -1)
 
 
 class StackedNorm(_OfEach):
@@ -99,7 +87,7 @@ class StackedNorm(_OfEach):
         if self.weight.dim() == 1:
             return functional.rms_norm(rows, shape, self.weight, self.eps)
         x = functional.rms_norm(self._apart(rows), shape, None, self.eps)
-        return self._together(x * self.weight[:, None], rows.shape[1])
+        return (x * self.weight[:, None]).view_as(rows)
 
 
 class StackedEmbedding(_OfEach):
@@ -111,8 +99,7 @@ class StackedEmbedding(_OfEach):
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         """(rows, tokens) to (rows, tokens, size)."""
-        rows = torch.arange(len(ids), device=ids.device)
-        whose = rows // (len(ids) // self.n) if self.training else rows % self.n
+        whose = torch.arange(len(ids), device=ids.device) // (len(ids) // self.n)
         n_pieces = self.weight.shape[1]
         return functional.embedding(ids + n_pieces * whose[:, None], self.weight.flatten(0, 1))
 

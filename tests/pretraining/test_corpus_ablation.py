@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import small_model
+import torch
 from typer.testing import CliRunner
 
 from medisum_utils.__main__ import app
@@ -21,12 +22,15 @@ from medisum_utils.data.corpora_fetch import corpora_sources
 from medisum_utils.data.leaks import find_leaks
 from medisum_utils.data.sources import ACI, MTS
 from medisum_utils.encounter import Encounter, NoteSection
+from medisum_utils.evaluation import page
 from medisum_utils.notes.parts import BY_DIVISION, SECTION, WHOLE
 from medisum_utils.pretraining import corpus_ablation, corpus_trials
 from medisum_utils.pretraining.ablation_record import (
+    ABLATION,
     corpus_table,
     described_corpus,
     read_ablation,
+    show_trials,
 )
 from medisum_utils.pretraining.corpus_ablation import write_corpus_ablation
 from medisum_utils.pretraining.corpus_trials import (
@@ -194,9 +198,9 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[list[tuple[str, int]]]:
     """The stacks that are trained, as (corpus and change, seed)."""
     stacks, train = [], corpus_ablation._train
 
-    def noted(runs: list, place) -> None:
+    def noted(runs: list, place) -> list:
         stacks.append([(f"{run.trial.corpus}: {run.trial.change}", run.seed) for run in runs])
-        train(runs, place)
+        return train(runs, place)
 
     monkeypatch.setattr(corpus_ablation, "_train", noted)
     return stacks
@@ -204,8 +208,8 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[list[tuple[str, int]]]:
 
 @pytest.fixture
 def write(base: str, tmp_path: Path, made_up: None) -> Callable[..., dict]:
-    def run(trials, seeds=SEEDS, name: str = "a.json") -> dict:
-        where = {"device": "cpu", "folder": tmp_path / "work"}
+    def run(trials, seeds=SEEDS, name: str = "a.json", folder: str = "work") -> dict:
+        where = {"device": "cpu", "folder": tmp_path / folder}
         write_corpus_ablation(tmp_path / name, base, trials, seeds=seeds, **where)
         (group,) = read_ablation(tmp_path / name)
         return group
@@ -246,6 +250,25 @@ def test_runs_are_recorded_and_shown(write: Callable[..., dict], trained: list) 
 
 
 @pytest.mark.slow
+def test_a_report_shows_the_trials_beside_it(
+    write: Callable[..., dict], project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group = write(TRIALS[:2])
+    reports = project / "reports" / "mts"
+    reports.mkdir(parents=True)
+    (project / "a.json").rename(reports / ABLATION)
+    shown: list = []
+    monkeypatch.setattr(page, "display", shown.append)
+    show_trials("aci")
+    assert shown == []
+    show_trials("mts")
+    words, table = (each.data for each in shown)
+    assert words == described_corpus(group)
+    assert all(trial.change in table for trial in TRIALS[:2])
+    assert "ROUGE-Lsum" in table
+
+
+@pytest.mark.slow
 def test_what_was_run_is_not_run_again(
     write: Callable[..., dict], trained: list, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -268,6 +291,31 @@ def test_what_was_run_is_not_run_again(
     group = write(TRIALS[4:5], name="b.json")
     assert len(trained) == n  # what was learnt before the kill was kept
     assert [run["seed"] for run in group["trials"][0]["runs"]] == list(SEEDS)
+
+
+@pytest.mark.slow
+def test_a_stack_that_does_not_fit_is_halved(
+    write: Callable[..., dict], trained: list, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = write(TRIALS[:2])
+
+    def with_room_for(most: int, do: Callable) -> Callable:
+        def limited(runs: list, place) -> list:
+            if len(runs) > most:
+                raise torch.OutOfMemoryError(f"{len(runs)} runs")
+            return do(runs, place)
+
+        return limited
+
+    for name in ("_train", "scored"):
+        monkeypatch.setattr(corpus_ablation, name, with_room_for(2, getattr(corpus_ablation, name)))
+    halves = write(TRIALS[:2], name="b.json", folder="other")
+    assert [len(stack) for stack in trained] == [4, 2, 2]
+    for one, other in zip(whole["trials"], halves["trials"], strict=True):
+        assert [run["per_note"] for run in one["runs"]] == [r["per_note"] for r in other["runs"]]
+    monkeypatch.setattr(corpus_ablation, "_train", with_room_for(0, corpus_ablation._train))
+    with pytest.raises(torch.OutOfMemoryError, match="1 runs"):
+        write(TRIALS[:1], name="c.json", folder="third")
 
 
 @pytest.mark.slow
