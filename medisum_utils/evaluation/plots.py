@@ -131,8 +131,9 @@ def kinds_figure(splits: Mapping[str, Any], rate: str) -> Figure:
         dots(ax, rows)
         means = {kind: estimates[OURS]["mean"] for kind, estimates in rows.items()}
         weakest = (min if is_f1 else max)(means, key=means.get)
-        title = f"{split_titles(splits)[split]}:".replace(", ", ",\n")
-        ax.set_title(f"{title} weakest in\n{weakest} ({means[weakest]:.2f})")
+        title = split_titles(splits)[split]
+        claim = f" weakest in\n{weakest}" if title == split else f"\nweakest in {weakest}"
+        ax.set_title(f"{title}:{claim} ({means[weakest]:.2f})")
         ax.set(xlabel=f"{label}, 95% interval", xlim=(-0.02, 1.02))
     legend_below(ax, len(ax.get_legend_handles_labels()[1]))
     return fig

@@ -203,7 +203,7 @@ def truth_found(split: str, scores: SplitScores, seed: int) -> str:
 
 def truth_title(split: str, scores: SplitScores, seed: int) -> str:
     """The claim of the figure beside `truth_found`."""
-    return f"{split}: {_directions(truth.changes(scores, seed))}"
+    return f"{split}:\n{_directions(truth.changes(scores, seed))}"
 
 
 def _directions(change: Mapping[str, Mapping[str, float | None]]) -> str:

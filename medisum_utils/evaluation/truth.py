@@ -163,9 +163,9 @@ def truth_figure(scores: SplitScores, title: str, seed: int) -> Figure:
         ax.annotate("", xy=end, xytext=start, arrowprops=arrow)
         ax.set(xlabel=f"{label}\n(mean, 95% interval)")
     axes[0].set(ylabel="mean ROUGE-1 (fraction)")
-    axes[0].set_xlim(left=0)
-    axes[1].set_xlim(0, 1)
-    fig.suptitle(title)
+    for ax, most in zip(axes, (axes[0].get_xlim()[1], 1.0), strict=True):
+        ax.set_xlim(-0.02 * most, 1.02 * most)  # a marker at zero is seen whole
+    fig.suptitle(title, weight="bold", size="medium")
     handles, names = axes[0].get_legend_handles_labels()
     fig.legend(handles, names, loc="outside lower center", ncols=len(names))
     return fig

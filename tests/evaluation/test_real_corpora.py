@@ -149,7 +149,7 @@ def test_both_comparisons_appear_for_the_real_corpora(
     (stemmed,) = [at for at, each in enumerate(shown) if each.startswith("**With stemming")]
     assert "<td>fine-tuned</td>" in shown[stemmed + 1]
     assert any(each.startswith("The fact score agrees with people at r = 0.7") for each in shown)
-    assert any(each.startswith(f"{names[0]}: ROUGE-1") for each in shown)
+    assert any(each.startswith(f"{names[0]}:\nROUGE-1") for each in shown)
     check_schema(splits)
 
 

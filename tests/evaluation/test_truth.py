@@ -66,7 +66,7 @@ def test_more_words_and_more_inventions_but_fewer_omissions_is_in_part(invents):
     rouge1 = np.mean(invents.systems["finetuned"].rouge["rouge1"])
     assert f"to {rouge1:.3f} (+" in said
     title = sentences.truth_title("test1", invents, 17)
-    assert title == "test1: ROUGE-1 rises, more is hallucinated and less is omitted"
+    assert title == "test1:\nROUGE-1 rises, more is hallucinated and less is omitted"
 
 
 @pytest.mark.parametrize(
