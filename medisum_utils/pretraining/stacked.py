@@ -269,7 +269,7 @@ class Stack:
         for layer in inner.layers:
             hidden = layer(hidden, attention_mask=None, position_embeddings=turned)
         hidden = inner.norm(hidden)
-        predicting = hidden.flatten(0, 1)[places]  # (labels, size)
+        predicting = hidden.flatten(0, 1).index_select(0, places)  # (labels, size)
         head = self.model.lm_head.weight
         if head.dim() == 2:
             logits = functional.linear(predicting, head)
