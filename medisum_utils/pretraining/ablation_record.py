@@ -22,6 +22,7 @@ FORM = 2  # form 1 had no number, one seed per trial, and scores on test splits
 SPLIT = "valid"
 WEIGHTS = "model.safetensors"  # of the base
 SHOWN = {"facts_f1": "fact F1", "rouge1": "ROUGE-1"}
+DEFAULT = "nothing"  # what the default changes
 SHOWN_OF_CORPORA = ("rouge1", "rouge2", "rougeLsum")
 
 AGAIN = "run `python -m medisum_utils ablate` again on this base and put its file here"
@@ -121,7 +122,7 @@ def corpus_table(group: Mapping[str, Any], seed: int = 0) -> pandas.DataFrame:
     Cells are HTML; scores are fractions of 1. A score is the mean over seeds and validation
     encounters, with its bootstrap interval over encounters, each with the mean of its seeds; for
     ROUGE-1 the mean of the lowest and the highest seed stand beside it. The last column is the
-    paired difference from the first trial, with its interval. `seed` draws the bootstrap.
+    paired difference from the default, with its interval. `seed` draws the bootstrap.
     """
     import pandas as pd
 
@@ -129,7 +130,7 @@ def corpus_table(group: Mapping[str, Any], seed: int = 0) -> pandas.DataFrame:
     from medisum_utils.scoring.report import TITLES
     from medisum_utils.scoring.rouge import interval, paired_difference
 
-    default, rows = group["trials"][0], {}
+    default, rows = next(filter(is_default, group["trials"]), None), {}
     for trial in group["trials"]:
         runs = trial["runs"]
         spread = over_seeds([run["scores"]["rouge1"] for run in runs])
@@ -144,12 +145,17 @@ def corpus_table(group: Mapping[str, Any], seed: int = 0) -> pandas.DataFrame:
         }
         if len(runs) > 1:
             row["seeds, ROUGE-1"] = f"{spread['low']:.3f} to {spread['high']:.3f}"
-        if trial is not default:
+        if default and trial is not default:
             own, its = (_of_notes(each, "rouge1") for each in (trial, default))
             row["change, ROUGE-1"] = with_interval(paired_difference(own, its, seed))
         rows[trial["change"]] = row
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("what was changed")
     return table.fillna("–")
+
+
+def is_default(trial: Mapping[str, Any]) -> bool:
+    """Whether a recorded trial on a real corpus is the one that the others change."""
+    return trial["change"].startswith(DEFAULT)
 
 
 def _of_notes(trial: Mapping[str, Any], name: str) -> list[float]:
@@ -160,17 +166,21 @@ def _of_notes(trial: Mapping[str, Any], name: str) -> list[float]:
 
 def described_corpus(group: Mapping[str, Any]) -> str:
     """A description of the scores of trials on a real corpus, in Markdown."""
-    default, runs = group["trials"][0], [run for t in group["trials"] for run in t["runs"]]
+    runs = [run for trial in group["trials"] for run in trial["runs"]]
     seeds, machines = (sorted({run[key] for run in runs}) for key in ("seed", "machine"))
     n, corpus = group["validation"]["n"], group["validation"]["corpus"]
     seconds = sum(run["seconds_training"] + run["seconds_writing"] for run in runs)
-    before = f" after training on {default['start']}" if default["start"] else ""
+    changed = ""
+    for default in filter(is_default, group["trials"]):
+        before = f" after training on {default['start']}" if default["start"] else ""
+        changed = (
+            f"The default, in the first row, has an adapter of rank {default['rank']} on "
+            f"{default['base']} weights, learns in {default['n_passes']} passes{before}, and "
+            f"writes notes by part (`{default['parts']}`); each other row changes what it says. "
+        )
     return (
-        f"**{group['title']} on {corpus}.** The default, in the first row, has an adapter of rank "
-        f"{default['rank']} on {default['base']} weights, learns in {default['n_passes']} passes"
-        f"{before}, and its notes are written in parts, {default['parts']}; each other row "
-        f"changes what it says. Scores are ROUGE without stemming of notes written greedily, on "
-        f"the {n} encounters of `{SPLIT}`; no test was read. Each is the mean over trainings with "
+        f"**{group['title']} on {corpus}.** {changed}"
+        f"Scores are ROUGE without stemming of notes written greedily, on the {n} encounters of `{SPLIT}`; no test was read. Each is the mean over trainings with "
         f"the seeds {', '.join(map(str, seeds))}, below it the 95% interval over encounters. "
         f"{len(runs)} trainings took {seconds / 60:.0f} minutes in all, on {', '.join(machines)}."
     )

@@ -76,6 +76,9 @@ def ablate_command(
     corpus: Annotated[
         str, typer.Option(help="mts-dialog or aci-bench, instead of generated encounters")
     ] = "",
+    trials: Annotated[
+        str, typer.Option(help="with --corpus, words of the trials to run, separated by commas")
+    ] = "",
     work: Annotated[
         Path | None,
         typer.Option(help="with --corpus, folder for what was learnt [default: OUT.work]"),
@@ -97,15 +100,16 @@ def ablate_command(
         write_ablation(out, base, TRIALS, n_valid=n, seeds=parsed, device=pick_device(device))
         return
     from medisum_utils.pretraining.corpus_ablation import write_corpus_ablation
-    from medisum_utils.pretraining.corpus_trials import CORPUS_TRIALS
+    from medisum_utils.pretraining.corpus_trials import chosen_trials
 
-    if corpus not in CORPUS_TRIALS:
-        known = ", ".join(CORPUS_TRIALS)
-        raise typer.BadParameter(f"expected {known}, got {corpus!r}", param_hint="--corpus")
+    try:
+        chosen = chosen_trials(corpus, trials)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--corpus, --trials") from None
     write_corpus_ablation(
         out,
         base,
-        CORPUS_TRIALS[corpus],
+        chosen,
         seeds=parsed,
         device=pick_device(device),
         folder=work or out.with_suffix(".work"),

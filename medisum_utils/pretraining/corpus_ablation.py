@@ -28,7 +28,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from medisum_utils.modelling.decoding import Decoding
 from medisum_utils.modelling.generation import reserved_tokens
 from medisum_utils.notes.scored_texts import scored_notes, scored_references
-from medisum_utils.pretraining.ablation_record import SPLIT, group_of, write_groups
+from medisum_utils.pretraining.ablation_record import SPLIT, group_of, is_default, write_groups
 from medisum_utils.pretraining.corpus_trials import (
     EXACT,
     CorpusTrial,
@@ -78,7 +78,12 @@ class Workplace(NamedTuple):
 
     def kept(self, run: Run) -> Path:
         """The file of what a run has learnt."""
-        decides = {**run.trial.settings, "base_sha256": self.base_sha256}
+        beginning = run.trial.beginning
+        decides = {
+            "trial": run.trial.settings,
+            "beginning": beginning and beginning.settings,
+            "base_sha256": self.base_sha256,
+        }
         digest = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
         return self.folder / f"{digest[:16]}-{run.seed}.pt"
 
@@ -123,8 +128,11 @@ def write_corpus_ablation(
             for some in _portions(runs, MOST_WRITING):
                 results = _as_one(scored, some, place)
                 for run, result in zip(some, results, strict=True):
-                    entries[trials.index(run.trial)]["runs"].append(result)
-                group["trials"] = [entry for entry in entries if entry["runs"]]
+                    entry = entries[trials.index(run.trial)]
+                    if not entry["runs"]:
+                        group["trials"].append(entry)
+                    entry["runs"].append(result)
+                group["trials"].sort(key=lambda entry: not is_default(entry))
                 write_groups(path, [group])
 
 

@@ -23,6 +23,7 @@ from medisum_utils.modelling.example import RenderedExample
 from medisum_utils.modelling.prompt import Renderer
 from medisum_utils.notes.parts import BY_DIVISION, SECTION, WHOLE
 from medisum_utils.pretraining.ablation import INSTRUCTION
+from medisum_utils.pretraining.ablation_record import DEFAULT
 from medisum_utils.synthesis.encounters import generate
 
 NF4, EXACT = "NF4", "exact"
@@ -100,13 +101,13 @@ WITH_GENERATED = {"change": "with generated encounters", "auxiliary": GENERATED}
 CORPUS_TRIALS = {
     MTS: _trials(
         # Three passes where the profile has five, to save time.
-        CorpusTrial("nothing: QLoRA, rank 16", MTS, SECTION, n_passes=3, batch_tokens=4096),
+        CorpusTrial(f"{DEFAULT}: QLoRA, rank 16", MTS, SECTION, n_passes=3, batch_tokens=4096),
         {"change": "with back-translations", "auxiliary": TRANSLATIONS},
         WITH_GENERATED,
     ),
     ACI: _trials(
         CorpusTrial(
-            "nothing: QLoRA, rank 16", ACI, BY_DIVISION, n_passes=8, batch_tokens=5120, start=MTS
+            f"{DEFAULT}: QLoRA, rank 16", ACI, BY_DIVISION, n_passes=8, batch_tokens=5120, start=MTS
         ),
         {"change": "without MTS-Dialog before it", "start": ""},
         WITH_GENERATED,
@@ -114,14 +115,29 @@ CORPUS_TRIALS = {
 }
 
 
+def chosen_trials(corpus: str, words: str = "") -> tuple[CorpusTrial, ...]:
+    """The trials on a corpus; with `words`, separated by commas, those whose words have one.
+
+    Raises: ValueError for an unknown corpus, or a word that no trial has.
+    """
+    if corpus not in CORPUS_TRIALS:
+        raise ValueError(f"expected a corpus of {', '.join(CORPUS_TRIALS)}, got {corpus!r}")
+    trials, wanted = CORPUS_TRIALS[corpus], [word.strip() for word in words.split(",") if words]
+    for word in wanted:
+        if not word or not any(word in trial.change for trial in trials):
+            known = "; ".join(trial.change for trial in trials)
+            raise ValueError(f"expected words of trials ({known}), got {word!r}")
+    return tuple(
+        trial for trial in trials if not wanted or any(word in trial.change for word in wanted)
+    )
+
+
 @lru_cache
 def read_corpus(corpus: str) -> tuple[tuple[Encounter, ...], tuple[Encounter, ...]]:
     """Training and validation of a corpus, training without what validation repeats.
 
-    Raises: ValueError for an unknown corpus; what `corpus_files` raises.
+    Raises: what `corpus_files` raises.
     """
-    if corpus not in CORPUS_TRIALS:
-        raise ValueError(f"expected one of {tuple(CORPUS_TRIALS)}, got {corpus!r}")
     listed = {ACI: ACI_BENCH, MTS: MTS_DIALOG}[corpus]
     parse = {ACI: parse_aci_bench, MTS: _parse_mts}[corpus]
     files = corpus_files(corpus, {listed[split][0] for split in _READ})

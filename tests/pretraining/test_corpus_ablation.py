@@ -47,7 +47,7 @@ from medisum_utils.runs import profiles
 from medisum_utils.scoring.rouge import ROUGE_NAMES
 
 SEEDS = (3, 4)
-SHORT = CorpusTrial("none", MTS, SECTION, n_passes=2, batch_tokens=400, rank=4)
+SHORT = CorpusTrial("nothing", MTS, SECTION, n_passes=2, batch_tokens=400, rank=4)
 TRIALS = (
     SHORT,
     replace(SHORT, change="twice the rank", rank=8),
@@ -273,12 +273,21 @@ def test_what_was_run_is_not_run_again(
     write: Callable[..., dict], trained: list, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     once = write(TRIALS[:1], seeds=SEEDS[:1])
-    assert trained == [[(f"{MTS}: none", 3)]]
+    assert trained == [[(f"{MTS}: nothing", 3)]]
+    with_another = write(TRIALS[1:2], seeds=SEEDS[:1])
     twice = write(TRIALS[:2])
     assert trained[1:] == [
-        [(f"{MTS}: none", 4), (f"{MTS}: twice the rank", 3), (f"{MTS}: twice the rank", 4)]
+        [(f"{MTS}: twice the rank", 3)],
+        [(f"{MTS}: nothing", 4), (f"{MTS}: twice the rank", 4)],
     ]
-    assert twice["trials"][0]["runs"][0] == once["trials"][0]["runs"][0]
+    assert [trial["change"] for trial in twice["trials"]] == ["nothing", "twice the rank"]
+    for trial, before in zip(twice["trials"], with_another["trials"], strict=True):
+        assert [run["seed"] for run in trial["runs"]] == list(SEEDS)
+        assert trial["runs"][0] == before["runs"][0]
+    assert with_another["trials"][0] == once["trials"][0]
+    without = write(TRIALS[1:2], seeds=SEEDS[:1], name="c.json")
+    assert "change, ROUGE-1" not in corpus_table(without)
+    assert "default" not in described_corpus(without)
 
     def killed(*_) -> None:
         raise KeyboardInterrupt
@@ -324,11 +333,11 @@ def test_training_goes_on_from_another_corpus(
 ) -> None:
     first = replace(CORPUS_TRIALS[MTS][0], n_passes=1, batch_tokens=400)
     monkeypatch.setitem(CORPUS_TRIALS, MTS, (first,))
-    aci = CorpusTrial("none", ACI, BY_DIVISION, n_passes=1, batch_tokens=400, start=MTS, rank=4)
+    aci = CorpusTrial("nothing", ACI, BY_DIVISION, n_passes=1, batch_tokens=400, start=MTS, rank=4)
     group = write([aci, replace(aci, change="from the base", start="")])
     assert trained == [
         [(f"{MTS}: ", 3), (f"{MTS}: ", 4)],
-        [(f"{ACI}: {change}", seed) for change in ("none", "from the base") for seed in SEEDS],
+        [(f"{ACI}: {change}", seed) for change in ("nothing", "from the base") for seed in SEEDS],
     ]
     with_start, without = ([run["loss"] for run in trial["runs"]] for trial in group["trials"])
     assert all(own < base for own, base in zip(with_start, without, strict=True))
@@ -350,7 +359,11 @@ def test_the_command_takes_a_corpus(
     options = ["ablate", "--base", base, "--out", str(out), "--device", "cpu", "--corpus"]
     result = CliRunner().invoke(app, [*options, ACI, "--seeds", "3,4"])
     assert result.exit_code == 0, result.output
-    ((args, named),) = asked
+    args, named = asked[0]
     assert args == (out, base, CORPUS_TRIALS[ACI])
     assert named == {"seeds": (3, 4), "device": "cpu", "folder": tmp_path / "a.work"}
-    assert CliRunner().invoke(app, [*options, "primock57"]).exit_code == 2
+    assert CliRunner().invoke(app, [*options, MTS, "--trials", "QLoRA, rank 8"]).exit_code == 0
+    assert [trial.change for trial in asked[1][0][2]] == ["nothing: QLoRA, rank 16", "rank 8"]
+    for wrong in (["primock57"], [MTS, "--trials", "rank 7"], [MTS, "--trials", "rank 8,"]):
+        assert CliRunner().invoke(app, [*options, *wrong]).exit_code == 2
+    assert len(asked) == 2
