@@ -180,8 +180,9 @@ def described_corpus(group: Mapping[str, Any]) -> str:
         )
     return (
         f"**{group['title']} on {corpus}.** {changed}"
-        f"Scores are ROUGE without stemming of notes written greedily, on the {n} encounters of `{SPLIT}`; no test was read. Each is the mean over trainings with "
-        f"the seeds {', '.join(map(str, seeds))}, below it the 95% interval over encounters. "
+        f"Scores are ROUGE without stemming of notes written greedily, on the {n} encounters of "
+        f"`{SPLIT}`; no test was read. Each is the mean over trainings with the seeds "
+        f"{', '.join(map(str, seeds))}, below it the 95% interval over encounters. "
         f"{len(runs)} trainings took {seconds / 60:.0f} minutes in all, on {', '.join(machines)}."
     )
 
