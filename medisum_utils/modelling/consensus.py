@@ -18,6 +18,7 @@ from medisum_utils.modelling.decoding import Decoding
 if TYPE_CHECKING:
     import torch
 
+N_LIKELIEST = 128  # tokens that one is drawn from
 _METRICS = ("rouge1", "rouge2")
 
 
@@ -43,14 +44,13 @@ def most_agreed(candidates: Sequence[str]) -> int:
 class DrawnTokens:
     """A logits processor that turns greedy decoding into sampling, the same in every batch.
 
-    The scores of a row get Gumbel noise from a generator of its own, seeded with its prompt and the
-    number of the candidate; the highest sum is a draw from the distribution at `temperature`.
-    Tokens with less than `min_p` of the likeliest one's probability are never drawn.
+    A row has a generator of its own, seeded with its prompt and the number of the candidate. It
+    gives one number for each token, which is looked up in the cumulated probabilities at
+    `temperature`. Tokens with less than `min_p` of the likeliest one's probability are never drawn,
+    nor any beyond the `N_LIKELIEST` likeliest, so that a draw costs little beside the model.
 
     The prompts are in groups of `n_candidates` with the same one. `rows` says which of them the
     scores are of, by default all; the others draw nothing.
-
-    Source: the Gumbel-max trick, Maddison et al. 2014, arXiv:1411.0030.
     """
 
     def __init__(self, prompts: Sequence[Sequence[int]], decoding: Decoding) -> None:
@@ -65,19 +65,21 @@ class DrawnTokens:
         self.rows = list(range(len(prompts)))
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Scores (rows, vocabulary) whose highest is the drawn token.
+        """Scores (rows, vocabulary), 0 at the drawn tokens and -inf at all others.
 
         `input_ids` is (rows, prompt and note tokens).
         """
         import torch
 
-        logits = scores.float() / self.temperature
-        if self.min_p:
-            log_p = logits.log_softmax(dim=-1)
-            floor = log_p.amax(dim=-1, keepdim=True) + torch.tensor(self.min_p).log()
-            logits = logits.masked_fill(log_p < floor, -float("inf"))
-        uniform = torch.stack(
-            [torch.rand(logits.shape[1], generator=self._generators[row]) for row in self.rows]
-        )
-        noise = -torch.log(-torch.log(uniform.clamp(1e-20, 1 - 1e-7)))
-        return logits + noise.to(logits.device)
+        likeliest, tokens = scores.topk(min(N_LIKELIEST, scores.shape[1]))  # in falling order
+        p = (likeliest.float() / self.temperature).softmax(dim=-1)
+        p = p.masked_fill(p < self.min_p * p[:, :1], 0.0)
+        cumulated = p.cumsum(dim=-1)
+        total = cumulated[:, -1:].contiguous()
+        # On the CPU, so that every device gets the same numbers.
+        drawn = torch.cat([torch.rand(1, generator=self._generators[row]) for row in self.rows])
+        place = drawn.to(total.device).unsqueeze(1) * total  # (rows, 1)
+        rank = torch.searchsorted(cumulated, place, right=True)
+        last = torch.searchsorted(cumulated, total)  # rounding may put `place` at the very end
+        token = tokens.gather(1, torch.minimum(rank, last))
+        return torch.full_like(scores, -float("inf")).scatter_(1, token, 0.0)
