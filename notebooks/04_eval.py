@@ -48,6 +48,7 @@ from medisum_utils.evaluation import (
     plots,
     published,
     quoted,
+    real_text,
     systems,
     tables,
     text as sentences,
@@ -188,10 +189,15 @@ first = names[0]
 errors = {
     name: dangers(scores[name], splits[name]["systems"]["finetuned"]["kinds"]) for name in names
 }
+aci_tests = [name for name in names if published.is_aci_test(encounters[name])]
+for name in aci_tests:
+    splits[name]["official"] = published.official_scores(encounters[name], notes[name], seed)
+real = {name: same.get(name, scores[name]) for name in names if not scores[name].is_exact}
 answer.update(
     page.document(
         sentences.trained(record, train),
         sentences.answer(titles[first], scores[first], same.get(first), seed),
+        real_text.in_short(splits, real, seed),
         tables.summary_table(splits),
         sentences.fails(titles[first], splits[first], errors[first]),
         danger_table(errors),
@@ -233,12 +239,9 @@ if same:
 if len(others := quoted.beside_figures(splits, encounters)):
     page.say(sentences.phrases()["quoted"])
     page.show(others)
-aci_tests = [name for name in names if published.is_aci_test(encounters[name])]
 for name in aci_tests:
-    own = {system: notes[name][system] for system in scores[name].complete}
-    splits[name]["official"] = official = published.official_scores(encounters[name], own, seed)
-    which = {"is_first": name == aci_tests[0], "is_test1": published.is_aci_test1(encounters[name])}
-    page.say(sentences.official(titles[name], official, **which))
+    official = splits[name]["official"]
+    page.say(real_text.official(titles[name], official, is_first=name == aci_tests[0]))
     page.show(published.whole_table(official), f"`{titles[name]}`, full notes")
     for rouge in published.ROUGES:
         by_division = published.division_table(official, rouge)
@@ -285,13 +288,11 @@ if study and not facts_are_known:
     figures.save(plots.people_figure(people), step, "04_people")
 
 # %%
-if real := [name for name in names if not scores[name].is_exact]:
-    beside = {name: same.get(name, scores[name]) for name in real}
-    page.say(sentences.phrases()["truth"]["how"])
-    page.say(*(sentences.truth_found(titles[name], part, seed) for name, part in beside.items()))
-    page.show(truth.truth_table(beside, seed))
-    shown, called = beside[real[0]], titles[real[0]]
-    title = sentences.truth_title(called, shown, seed)
+if real:
+    page.say(real_text.truth_at_length(real, seed))
+    page.show(truth.truth_table(real, seed))
+    shown, called = next(iter(real.values())), titles[next(iter(real))]
+    title = real_text.truth_title(called, shown, seed)
     figures.save(truth.truth_figure(shown, title, seed), step, "04_truth")
     chosen = truth.most_different(shown)
     page.say(sentences.phrases()["truth"]["examples"].format(n=len(chosen), split=called))

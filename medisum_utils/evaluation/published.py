@@ -65,31 +65,34 @@ def released_files() -> dict[str, Path]:
 def official_scores(
     encounters: Sequence[Encounter], own: Mapping[str, Sequence[str]], seed: int
 ) -> dict[str, Any]:
-    """The entry `official` of a split in metrics.json: `own` notes and, on test 1, released ones.
+    """The entry `official` of a split in metrics.json: `own` notes and, on test 1, `released` ones.
 
     Means of F1 as fractions with 95% intervals, of the full note and of the four divisions, where a
     note is cut at its headers as the published evaluator does: lines are joined, and a division
-    that a note lacks stands as one placeholder word. Every system is scored on all of `encounters`.
-    `ours_minus` is the fine-tuned model minus a released system, paired by encounter.
+    that a note lacks stands as one placeholder word. Who wrote fewer notes than there are
+    encounters is left out; `released` is empty where the outputs are not at hand. `ours_minus` is
+    the fine-tuned model minus a released system, paired by encounter.
 
     Raises: FileNotFoundError for a missing file; ValueError for encounters that are not in the
-    corpus, or other numbers of notes.
+    corpus.
     Source: wyim/aci-bench at 5d3cd4d, evaluation/evaluate_fullnote.py.
     """
     references = _published_notes(encounters)
     scores = {
-        name: per_note(references, list(texts), None, PROTOCOL, None) for name, texts in own.items()
+        name: per_note(references, list(texts), None, PROTOCOL, None)
+        for name, texts in own.items()
+        if len(texts) == len(encounters)
     }
     entry: dict[str, Any] = {
         "protocol": PROTOCOL,
         "n": len(encounters),
         "systems": {name: _estimates(each, seed) for name, each in scores.items()},
     }
-    files = released_files() if is_aci_test1(encounters) else {}
-    if not files:
+    if not is_aci_test1(encounters):
         return entry
-    entry["released"] = {}
-    for name, file in pd.read_csv(SYSTEMS_FILE, index_col="system")["file"].items():
+    files, entry["released"] = released_files(), {}
+    systems = pd.read_csv(SYSTEMS_FILE, index_col="system")["file"] if files else {}
+    for name, file in systems.items():
         texts = _chosen(encounters, _notes_in(files[file]), file)
         theirs = per_note(references, texts, None, PROTOCOL, None)
         entry["released"][name] = _estimates(theirs, seed)

@@ -15,10 +15,8 @@ import pandas as pd
 import yaml
 
 from medisum_utils.encounter import Encounter
-from medisum_utils.evaluation import truth
 from medisum_utils.evaluation.dangers import Danger
 from medisum_utils.evaluation.note_views import most_common_kinds
-from medisum_utils.evaluation.published import best_released, lacking_divisions
 from medisum_utils.evaluation.scores import (
     COPY,
     OURS,
@@ -150,74 +148,6 @@ def how_facts_are_checked(splits: Mapping[str, Any]) -> str:
 def _methods(splits: Mapping[str, Any]) -> list[str]:
     """By what facts are judged: "record", "statements" or both."""
     return list(dict.fromkeys(entry["facts_by"] for entry in splits.values()))
-
-
-def official(split: str, entry: Mapping[str, Any], *, is_test1: bool, is_first: bool = True) -> str:
-    """What the tables of the corpus's own evaluator hold, and how far the best released one is.
-
-    `entry` is `official` of a split in metrics.json. Of test 1 outputs of published systems were
-    released. How all are scored is said with the first split alone.
-    """
-    wording, best = phrases()["official"], best_released(entry)
-    ours = entry["systems"][OURS]["rouge1"]["mean"]
-    n_divisions, n_missing, n_added = lacking_divisions(entry)
-    parts = ["not_at_hand" if is_test1 else "not_released", "divisions"]
-    found: dict[str, Any] = {}
-    if best is not None:
-        parts[:1] = ["released", "found"]
-        theirs = entry["released"][best]
-        gap = theirs["ours_minus"]["rouge1"]
-        found = {"best": best, "theirs": theirs["rouge1"]["mean"], "gap": _with_interval(gap)}
-        found["verdict"] = VERDICTS[direction(gap)]
-    parts = ["heading", *(["how"] if is_first else []), *parts]
-    return "\n\n".join(wording[part] for part in parts).format(
-        split=split,
-        n=entry["n"],
-        ours=ours,
-        n_divisions=n_divisions,
-        n_missing=n_missing,
-        n_added=n_added,
-        **found,
-    )
-
-
-def truth_found(split: str, scores: SplitScores, seed: int) -> str:
-    """Whether ROUGE rises while truth falls, from base to fine-tuned, with each difference."""
-    wording, change = phrases()["truth"], truth.changes(scores, seed)
-    ours, base = (truth.by_note(scores.systems[name]) for name in (OURS, truth.BASE))
-    moved = {
-        name: f"{np.mean(base[name]):.{digits}f} to {np.mean(ours[name]):.{digits}f} "
-        f"({_with_interval(change[name], digits)})"
-        for name, digits in {"rouge1": 3, "n_hallucinated": 1, "omission": 3}.items()
-    }
-    return wording["found"].format(
-        answer=wording["answers"][truth.verdict(change)],
-        n=len(scores.encounters),
-        split=split,
-        directions=_directions(change),
-        base_stated=f"{np.mean(base['n_stated']):.1f}",
-        our_stated=f"{np.mean(ours['n_stated']):.1f}",
-        **moved,
-    )
-
-
-def truth_title(split: str, scores: SplitScores, seed: int) -> str:
-    """The claim of the figure beside `truth_found`."""
-    return f"{split}:\n{_directions(truth.changes(scores, seed))}"
-
-
-def _directions(change: Mapping[str, Mapping[str, float | None]]) -> str:
-    """Which way each measure goes, of `truth.changes`, in words."""
-    names = ("rouge1", "n_hallucinated", "omission")
-    return listed(phrases()["truth"][name][direction(change[name])] for name in names)
-
-
-def _with_interval(gap: Mapping[str, float | None], digits: int = 3) -> str:
-    """A difference with its sign and, where it has one, its interval."""
-    words = f"{gap['mean']:+.{digits}f}"
-    if gap["low"] is not None:
-        words += f", 95% interval {gap['low']:+.{digits}f} to {gap['high']:+.{digits}f}"
-    return words.replace("-", "−")
 
 
 def weak_groups(

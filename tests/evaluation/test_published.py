@@ -17,7 +17,7 @@ from medisum_utils.data.corpora import load_aci_bench
 from medisum_utils.data.corpora_fetch import corpora_sources
 from medisum_utils.data.sources import joined_corpora
 from medisum_utils.encounter import Encounter
-from medisum_utils.evaluation import published, systems, text as sentences
+from medisum_utils.evaluation import published, real_text as sentences, systems
 from medisum_utils.notes.divisions import ACI_DIVISIONS, ACI_MISSING, aci_divisions
 from medisum_utils.notes.parts import BY_DIVISION, NOT_DISCUSSED, join_parts, parts_of
 from medisum_utils.scoring.rouge import rouge_scores
@@ -154,17 +154,21 @@ def test_own_notes_stand_beside_them_by_the_same_protocol(official):
 @pytest.mark.corpus
 @pytest.mark.slow
 def test_the_sentences_name_the_best_released_system_and_the_divisions(official):
-    said = sentences.official("test1", official, is_test1=True)
+    said = sentences.official("test1", official)
     assert said.startswith("## `test1` by the corpus's own evaluator")
     assert "is better than the best released system, BART+SAMSum by division (0.535;" in said
     assert published.lacking_divisions(official)[0] == 160
     assert "of 160 in all" in said
     alone = {name: each for name, each in official.items() if name != "released"}
-    said = sentences.official("test2", alone, is_test1=False, is_first=False)
+    short = sentences.in_short({"aci_test1": {"official": official}, "test2": {}}, {}, 17)
+    assert short.startswith("On `aci_test1`, with ROUGE-1 ")
+    assert "the best released system, BART+SAMSum by division (0.535;" in short
+    assert sentences.in_short({"test2": {"official": alone}}, {}, 17) == ""
+    said = sentences.official("test2", alone, is_first=False)
     assert "this run's systems alone" in said
     assert "released" not in said
     assert "placeholder" not in said  # how it is scored was said before
-    said = sentences.official("test1", alone, is_test1=True)
+    said = sentences.official("test1", {**alone, "released": {}})
     assert "could not be fetched" in said
     assert "placeholder" in said
 
@@ -199,8 +203,11 @@ def test_notes_that_are_not_there_are_an_error(corpora, visits, tmp_path, monkey
     stranger = dataclasses.replace(visits[0], id="aci-D2N999")
     with pytest.raises(ValueError, match=r"aci-bench: expected a note .*'D2N999'"):
         published.official_scores([stranger], {}, seed=0)
-    with pytest.raises(ValueError, match="as many predictions as references, got 1 and 40"):
-        published.official_scores(visits, {"mine": ["A note."]}, seed=0)
+    fewer = {"base": ["A note."], "finetuned": ["A note."] * len(visits)}
+    monkeypatch.setattr(published, "released_files", dict)
+    entry = published.official_scores(visits, fewer, seed=0)
+    assert set(entry["systems"]) == {"finetuned"}
+    assert entry["released"] == {}
     path = Path(shutil.copy(corpora / OUTPUTS / TRANSCRIPT, tmp_path))
     pd.read_csv(path).iloc[1:].to_csv(path, index=False)
     monkeypatch.setattr(published, "released_files", lambda: {TRANSCRIPT: path})

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from medisum_utils.encounter import Encounter, NoteSection, Turn
-from medisum_utils.evaluation import SplitScores, score_split, text as sentences, truth
+from medisum_utils.evaluation import SplitScores, real_text as sentences, score_split, truth
 
 N = 12
 FEVER, ASPIRIN = "Denies fever.", "Takes aspirin 100 mg daily."
@@ -44,6 +44,13 @@ def invents() -> SplitScores:
     return scored(["Knee pain."] * N, ours)
 
 
+def at_length(split: str, scores: SplitScores) -> str:
+    """What is said of a split, below what the section asks."""
+    how, found = sentences.truth_at_length({split: scores}, 17).rsplit("\n\n", 1)
+    assert how.startswith("## Does ROUGE rise while truth falls?")
+    return found
+
+
 def test_statements_are_counted_note_by_note(invents):
     values = truth.by_note(invents.systems["finetuned"])
     counted = np.array(values["n_hallucinated"])
@@ -60,11 +67,16 @@ def test_statements_are_counted_note_by_note(invents):
 def test_more_words_and_more_inventions_but_fewer_omissions_is_in_part(invents):
     change = truth.changes(invents, 17)
     assert truth.verdict(change) == "in part"
-    said = sentences.truth_found("test1", invents, 17)
+    said = at_length("test1", invents)
     assert said.startswith("**In part.** On 12 encounters of `test1`")
     assert "ROUGE-1 rises, more is hallucinated and less is omitted." in said
     rouge1 = np.mean(invents.systems["finetuned"].rouge["rouge1"])
     assert f"to {rouge1:.3f} (+" in said
+    short = sentences.in_short({"test1": {}}, {"test1": invents, "test2": invents}, 17)
+    assert short == (
+        "Does ROUGE rise while truth falls, from base to fine-tuned, on `test1`? In part. There "
+        "ROUGE-1 rises, more is hallucinated and less is omitted."
+    )
     title = sentences.truth_title("test1", invents, 17)
     assert title == "test1:\nROUGE-1 rises, more is hallucinated and less is omitted"
 
@@ -94,11 +106,11 @@ def test_the_verdict_needs_both_halves_of_the_question(directions, expected):
 
 def test_equal_notes_are_no_change():
     same = [f"{FEVER} {ASPIRIN}"] * N
-    said = sentences.truth_found("test", scored(same, same), 17)
+    said = at_length("test", scored(same, same))
     assert said.startswith("**No.**")
     assert "ROUGE-1 does not clearly change" in said
     one = scored(same[:1], same[:1])  # one note has no interval
-    assert "interval" not in sentences.truth_found("test", one, 17)
+    assert "interval" not in at_length("test", one)
 
 
 def test_the_examples_are_those_that_gain_words_and_inventions():
