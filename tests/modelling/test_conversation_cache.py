@@ -20,7 +20,7 @@ from medisum_utils.modelling.stutter import NoStutter
 from medisum_utils.notes.parts import NOT_DISCUSSED, join_parts, parts_to_write
 
 BASE = str(Path(__file__).resolve().parents[2] / "models" / "medisum-tiny-base")
-N_NEW = 12
+N_NEW = 8
 N_TURNS = (6, 1, 4, 2)  # of the dialogues: prompts of different length
 
 
@@ -100,18 +100,18 @@ def test_a_note_is_that_of_each_part_and_candidate_read_alone(
 def test_a_dialogue_is_read_once(model, tokenizer, visits):
     """Tokens that go through the model, padding included: (visits, tokens) of each call."""
     renderer = Renderer(tokenizer, small_model.INSTRUCTION, parts="divisions")
-    calls = []
+    calls, n_new = [], 20
     hook = model.get_input_embeddings().register_forward_hook(
         lambda _, inputs, output: calls.append(tuple(inputs[0].shape))
     )
     plain = [visit.dialogue for visit in visits]
-    generate_notes(model, renderer, plain, Decoding(N_NEW, 3, 1.0), batch_size=12)
+    generate_notes(model, renderer, plain, Decoding(n_new, 3, 1.0), batch_size=12)
     hook.remove()
     prompts = [renderer.prompt_ids(dialogue) for dialogue in plain]
     assert calls[0] == (4, max(map(len, prompts)))
     read = [shape for shape in calls if shape[1] > 3]  # the rest are tokens of the candidates
     assert len(read) == 4  # parts
-    n_between = len(renderer.prompt_ids("-", parts_to_write("divisions"))) + N_NEW
+    n_between = len(renderer.prompt_ids("-", parts_to_write("divisions"))) + n_new
     assert max(n_tokens for _, n_tokens in read[1:]) < n_between < calls[0][1]
     steps = [shape for shape in calls if shape[1] <= 3]
     assert max(steps) == (4, 3)
