@@ -150,14 +150,14 @@ def test_01_and_04_show_the_same_nearest_note(kind: str) -> None:
         train, test = [corpus_like(i) for i in range(20)], [corpus_like(i) for i in range(50, 57)]
     found = variety.nearest(train, test)
     in_01 = variety.nearest_note_rouge1(train, test, found)
-    notes, cosine = systems.nearest_notes(train, test)
-    in_04 = evaluation.score_split(test, {"nearest": notes}).systems["nearest"].rouge["rouge1"]
+    notes, cosine = systems.baselines(train, test)
+    in_04 = evaluation.score_split(test, notes).systems["nearest"].rouge["rouge1"]
     assert in_01 == in_04
     assert 0 < sum(in_01) < len(in_01)
     assert found.cosine.tolist() == cosine
     calls = {
         "01_data": ("variety.nearest(", "variety.nearest_note_rouge1("),
-        "04_eval": ("systems.nearest_notes(", "evaluation.score_split("),
+        "04_eval": ("systems.baselines(", "evaluation.score_split("),
     }
     for notebook, expected in calls.items():
         code = (ROOT / "notebooks" / f"{notebook}.py").read_text(encoding="utf-8")
