@@ -28,6 +28,7 @@ n_clients = 4  # clients that wait for an answer before they ask again
 max_batch = 8  # notes written at once
 max_waiting = 32  # requests that may wait before the server says 429
 n_shown = 2  # answers shown in full, where 01 says that text may be shown
+n_visits = 0  # visits typed by hand, of data/visits, that it writes notes of; there are 12
 port = 0  # 0 takes a free one
 keep_running = False  # true: the server stays up as long as this kernel
 
@@ -46,11 +47,13 @@ from IPython.display import HTML, Markdown, display
 from medisum_utils import figures, runs
 from medisum_utils.clutter import silence_clutter
 from medisum_utils.data.sources import is_generated
+from medisum_utils.data.typed_visits import read_visits
 from medisum_utils.encounter import read_jsonl
 from medisum_utils.modelling.checkpoints import ADAPTER_AND_BESIDE
 from medisum_utils.modelling.decoding import DECODING_FILE, read_decoding
 from medisum_utils.runs import profiles
 from medisum_utils.runs.overview import EXAMPLE_FILE
+from medisum_utils.serving import hand_counts
 from medisum_utils.serving.app import create_app, n_soap_sections
 from medisum_utils.serving.background import BackgroundServer
 from medisum_utils.serving.checks import Limits, is_accepted
@@ -142,16 +145,16 @@ Markdown(
 
 
 # %%
-def ask(encounter):
-    """The server's answer to one encounter, with its seconds."""
+def ask(dialogue):
+    """The server's answer to one dialogue, with its seconds."""
     begun = time.perf_counter()
-    body = {"dialogue": encounter.dialogue_text}
+    body = {"dialogue": dialogue}
     reply = http.post(f"{server.url}/generate", json=body, timeout=600)
     return {"status": reply.status_code, "answer": reply.json(), "s": time.perf_counter() - begun}
 
 
 # %%
-alone = [ask(encounter) for encounter in chosen[:n_alone]]
+alone = [ask(encounter.dialogue_text) for encounter in chosen[:n_alone]]
 assert all(reply["status"] == 200 for reply in alone), [reply["status"] for reply in alone]
 answered = [
     {
@@ -195,6 +198,22 @@ if has_example:
     runs.write_json(step.stage(example_path), {"id": example.id, **texts})
 
 # %% [markdown]
+# ## Visits typed by hand
+#
+# Short and plain, as a doctor would type them; no model was trained or chosen on them. Which facts
+# the notes tell, and which statements are dangerous, was counted by a person.
+
+# %%
+visits = read_visits()[:n_visits]
+typed = [ask(visit.dialogue)["answer"]["soap_note"] for visit in visits]
+if visits:
+    counts = hand_counts.counted(visits, typed)
+    display(Markdown(hand_counts.sentence(visits, counts)))
+    display(HTML(hand_counts.as_html(visits, typed, counts)))
+else:
+    display(Markdown("*None was asked for: see `n_visits`.*"))
+
+# %% [markdown]
 # ## Several clients at once
 #
 # Requests that arrive while a batch is being written wait in a bounded queue and are then written
@@ -203,7 +222,7 @@ if has_example:
 # %%
 begun = time.perf_counter()
 with ThreadPoolExecutor(n_clients) as clients:
-    together = list(clients.map(ask, chosen[n_alone:]))
+    together = list(clients.map(ask, [each.dialogue_text for each in chosen[n_alone:]]))
 together_s = time.perf_counter() - begun
 assert all(reply["status"] == 200 for reply in together), [reply["status"] for reply in together]
 
