@@ -204,7 +204,7 @@ if has_example:
 # the notes tell, and which statements are dangerous, was counted by a person.
 
 # %%
-visits = read_visits()[:n_visits]
+visits = read_visits()[:n_visits] if n_visits else []
 typed = [ask(visit.dialogue)["answer"]["soap_note"] for visit in visits]
 if visits:
     counts = hand_counts.counted(visits, typed)

@@ -22,8 +22,9 @@ STEPS = ("01_data", "02_format", "03_qlora_train", "04_eval", "05_serve")
 def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The reports of a run in a project of its own that borrows notebooks and base."""
     project = tmp_path_factory.mktemp("smoke")
-    (project / "models").mkdir()
-    for borrowed in ("notebooks", "models/medisum-tiny-base"):
+    for folder in ("models", "data"):
+        (project / folder).mkdir()
+    for borrowed in ("notebooks", "models/medisum-tiny-base", "data/visits"):
         (project / borrowed).symlink_to(ROOT / borrowed)
     result = run_until_silent(
         [sys.executable, "-m", "medisum_utils", "run", "--profile", "smoke"],
@@ -65,6 +66,13 @@ def test_the_index_has_the_example_that_05_kept(smoke: Path) -> None:
     assert example["dialogue"].startswith("Doctor:")
     outputs = json.loads((smoke / "run.json").read_text())["steps"]["05_serve"]["outputs"]
     assert "reports/smoke/example.json" in outputs
+
+
+@pytest.mark.slow
+def test_a_visit_typed_by_hand_stands_in_05_and_is_not_called_counted(smoke: Path) -> None:
+    html = (smoke / "05_serve.html").read_text(encoding="utf-8")
+    assert "Nobody has counted the facts in these 1 notes" in html
+    assert "Visit 01: not counted" in html
 
 
 @pytest.mark.slow
