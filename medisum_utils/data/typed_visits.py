@@ -7,6 +7,7 @@ chosen or tuned on them.
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,32 +70,41 @@ def read_visits(folder: PathLike = FOLDER) -> list[TypedVisit]:
     return [TypedVisit(name, text, tuple(facts[name])) for name, text in dialogues.items()]
 
 
-def _read_facts(path: Path, dialogues: dict[str, str]) -> dict[str, list[VisitFact]]:
-    facts: dict[str, list[VisitFact]] = {number: [] for number in dialogues}
+def whole_rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[str, dict[str, str]]]:
+    """The rows of a CSV file with exactly these columns, each with its place for errors.
+
+    Raises: ValueError for other columns, or that names a line with more or fewer fields.
+    """
     with path.open(encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file, strict=True)
-        if tuple(reader.fieldnames or ()) != _COLUMNS:
-            raise ValueError(f"{path.name}: expected the columns {', '.join(_COLUMNS)}")
+        if tuple(reader.fieldnames or ()) != columns:
+            raise ValueError(f"{path.name}: expected the columns {', '.join(columns)}")
         for row in reader:
             where = f"{path.name}, line {reader.line_num}"
             if None in row or None in row.values():
-                raise ValueError(f"{where}: expected {len(_COLUMNS)} fields, got more or fewer")
-            if row["visit"] not in dialogues or row["kind"] not in KINDS or not row["fact"]:
-                raise ValueError(
-                    f"{where}: expected a fact of a visit that is there, of a kind among "
-                    f"{', '.join(KINDS)}"
-                )
-            fact = VisitFact(
-                row["fact"],
-                row["kind"],
-                _parts(row["dangerous_if"], ";"),
-                _parts(row["said"], "|"),
+                raise ValueError(f"{where}: expected {len(columns)} fields, got more or fewer")
+            yield where, row
+
+
+def _read_facts(path: Path, dialogues: dict[str, str]) -> dict[str, list[VisitFact]]:
+    facts: dict[str, list[VisitFact]] = {number: [] for number in dialogues}
+    for where, row in whole_rows(path, _COLUMNS):
+        if row["visit"] not in dialogues or row["kind"] not in KINDS or not row["fact"]:
+            raise ValueError(
+                f"{where}: expected a fact of a visit that is there, of a kind among "
+                f"{', '.join(KINDS)}"
             )
-            if not fact.said or any(words not in dialogues[row["visit"]] for words in fact.said):
-                raise ValueError(
-                    f"{where}: expected `said` to be words of visit {row['visit']}, got others"
-                )
-            facts[row["visit"]].append(fact)
+        fact = VisitFact(
+            row["fact"],
+            row["kind"],
+            _parts(row["dangerous_if"], ";"),
+            _parts(row["said"], "|"),
+        )
+        if not fact.said or any(words not in dialogues[row["visit"]] for words in fact.said):
+            raise ValueError(
+                f"{where}: expected `said` to be words of visit {row['visit']}, got others"
+            )
+        facts[row["visit"]].append(fact)
     return facts
 
 

@@ -120,7 +120,9 @@ def hub_errors(name: str) -> Iterator[None]:
             "as base model"
         ) from error
     except Exception as error:
-        if not type(error).__module__.startswith("httpx"):  # the client's own errors go through
+        # httpx comes with the hub's client and is no dependency of ours, so its errors are known by
+        # the name of their module; every other one is raised as it came.
+        if not type(error).__module__.startswith("httpx"):
             raise
         raise ConnectionError(
             f"{name}: the connection to the hub broke ({type(error).__name__}); try again"

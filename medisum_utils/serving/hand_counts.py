@@ -7,13 +7,12 @@ very text: a note that changes by a letter has not been counted.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import html
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from medisum_utils.data.typed_visits import FOLDER, TypedVisit
+from medisum_utils.data.typed_visits import FOLDER, TypedVisit, whole_rows
 from medisum_utils.runs import resolve
 from medisum_utils.runs.paths import PathLike
 
@@ -50,22 +49,17 @@ def read_counts(
         return {}
     n_facts = {visit.number: len(visit.facts) for visit in visits}
     counts: dict[tuple[str, str], HandCount] = {}
-    with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file, strict=True)
-        if tuple(reader.fieldnames or ()) != _COLUMNS:
-            raise ValueError(f"{path.name}: expected the columns {', '.join(_COLUMNS)}")
-        for row in reader:
-            where = f"{path.name}, line {reader.line_num}"
-            if None in row or None in row.values() or row["visit"] not in n_facts:
-                raise ValueError(f"{where}: expected {len(_COLUMNS)} fields and a known visit")
-            told, n = row["told"].split(), n_facts[row["visit"]]
-            if not all(each.isdecimal() and 1 <= int(each) <= n for each in told):
-                raise ValueError(f"{where}: expected numbers of facts from 1 to {n} in `told`")
-            key = row["visit"], row["note"]
-            if key in counts:
-                raise ValueError(f"{where}: expected one count of each note, got a second one")
-            dangerous = (part.strip() for part in row["dangerous"].split("|"))
-            counts[key] = HandCount(frozenset(map(int, told)), tuple(filter(None, dangerous)))
+    for where, row in whole_rows(path, _COLUMNS):
+        if row["visit"] not in n_facts:
+            raise ValueError(f"{where}: expected a known visit, got another")
+        told, n = row["told"].split(), n_facts[row["visit"]]
+        if not all(each.isdecimal() and 1 <= int(each) <= n for each in told):
+            raise ValueError(f"{where}: expected numbers of facts from 1 to {n} in `told`")
+        key = row["visit"], row["note"]
+        if key in counts:
+            raise ValueError(f"{where}: expected one count of each note, got a second one")
+        dangerous = (part.strip() for part in row["dangerous"].split("|"))
+        counts[key] = HandCount(frozenset(map(int, told)), tuple(filter(None, dangerous)))
     return counts
 
 
