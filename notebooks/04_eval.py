@@ -60,6 +60,7 @@ from medisum_utils.modelling.adapter import ADAPTER_FILES, trained_base
 from medisum_utils.modelling.card import CARD_FILE, write_card
 from medisum_utils.modelling.decoding import DECODING_FILE, Decoding, write_decoding
 from medisum_utils.modelling.prompt import read_prompt
+from medisum_utils.pretraining import ablation_record
 from medisum_utils.runs import profiles, results
 
 figures.use_style()
@@ -231,8 +232,7 @@ figures.save(plots.rouge_figure(splits), step, "04_rouge")
 # two-sided, of a permutation test; it says nothing about size, which the difference says.
 
 # %%
-gaps = tables.difference_table(scores, seed)
-page.show(gaps, "Differences on all encounters", folded=True)
+page.show(tables.difference_table(scores, seed), "Differences on all encounters", folded=True)
 if same:
     gaps = tables.difference_table(same, seed, ["base"])
     page.show(gaps, "Differences on the encounters that the base wrote, too", folded=True)
@@ -250,6 +250,7 @@ for name in aci_tests:
 if len(stemmed := tables.stemmed_table(splits)):
     page.say(sentences.phrases()["stemmed"])
     page.show(stemmed)
+ablation_record.show_trials(profile)
 
 # %% [markdown]
 # ## Section by section
@@ -314,8 +315,7 @@ for name in names:
         tables.group_table(scores[name], lengths, "f1", seed),
         tables.group_table(scores[name], conditions, "f1", seed),
     ]
-    caption = f"`{titles[name]}` by length and by kind of visit"
-    page.show_folded(caption, map(page.as_html, by_group))
+    page.show_folded(f"`{titles[name]}` by length and kind", map(page.as_html, by_group))
 
 # %% [markdown]
 # ## What ROUGE does not see

@@ -103,10 +103,12 @@ def own_file(source: str) -> Path:
 
 
 def _require_known(source: str) -> None:
-    known = (SYNTHETIC, ACI, MTS, BOTH, ALL)
-    if source not in known:
-        names = ", ".join(known)
-        raise ValueError(f"expected {names}, or a path to a .jsonl or .csv file, got {source!r}")
+    known, names = (SYNTHETIC, ACI, MTS), source.split("+")
+    if not set(names) <= set(known) or len(set(names)) < len(names):
+        raise ValueError(
+            f"expected {', '.join(known)}, a join such as {BOTH}, or a path to a .jsonl or .csv "
+            f"file, got {source!r}"
+        )
 
 
 def synthetic(sizes: Mapping[str, int], seed: int) -> Splits:

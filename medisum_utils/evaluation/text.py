@@ -44,13 +44,16 @@ def phrases() -> dict[str, Any]:
 def trained(record: Mapping[str, Any], train: Sequence[Encounter]) -> str:
     """What was trained, of `training.json` and the training encounters."""
     settings = record["settings"]
-    per_step = settings["batch_size"] * settings["n_accumulation"]
+    n_batches, n_tokens = settings["n_accumulation"], settings.get("batch_tokens")
+    n = n_batches * settings["batch_size"]
+    per_step = f"{n} encounter{'s' * (n > 1)} each"
+    if n_tokens:  # a batch is as many encounters as fit
+        per_step = f"at most {n_batches * n_tokens:,} tokens each"
     return phrases()["trained"].format(
         base=record["base"],
         lora_rank=settings["lora_rank"],
         n_steps=settings["n_steps"],
         per_step=per_step,
-        encounters="encounter" if per_step == 1 else "encounters",
         n_train=len(train),
         origin="generated " if facts_known(train) else "",
     )

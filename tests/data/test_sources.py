@@ -247,6 +247,21 @@ def test_the_first_validation_encounters_are_of_every_source_in_turn(
     assert valid[2 * len(names) :] == ["aci-bench", "mts-dialog"]  # the third of each
 
 
+def test_sources_join_in_any_order_and_the_first_one_s_tests_come_first(
+    small_corpora: None,
+) -> None:
+    splits = load("aci-bench+synthetic")
+    assert list(splits)[2:] == ["aci_test1", "aci_test2", "aci_test3", "test", "test_unseen"]
+    assert [one.source for one in splits["train"]] == ["aci-bench"] * 4 + ["synthetic"] * 6
+
+
+@pytest.mark.parametrize("source", ["aci-bench+aci-bench", "aci-bench+", "aci-bench+primock57"])
+@pytest.mark.parametrize("call", [load, sources.source_files])
+def test_only_different_known_sources_join(call: Callable[[str], object], source: str) -> None:
+    with pytest.raises(ValueError, match=r"expected synthetic, aci-bench, mts-dialog, a join"):
+        call(source)
+
+
 def test_a_join_of_all_sources_reads_their_files_and_counts_the_official_tests(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -46,6 +46,8 @@ def test_what_was_trained_is_of_the_record(visits):
     assert f"from {N} training encounters" in sentences.trained(record, real)
     record["settings"] = {**settings, "batch_size": 1, "n_accumulation": 1}
     assert "of 1 encounter each" in sentences.trained(record, visits)
+    record["settings"] = {**settings, "batch_size": 1, "batch_tokens": 4096}
+    assert "of at most 8,192 tokens each" in sentences.trained(record, visits)
 
 
 def test_where_it_fails_names_the_weakest_kind(scores, entry):
