@@ -30,6 +30,7 @@ from medisum_utils.evaluation import (
     truth,
 )
 from medisum_utils.evaluation.dangers import danger_table, dangers
+from medisum_utils.pretraining import ablation_record
 from medisum_utils.runs import results
 from medisum_utils.synthesis.encounters import generate_tests
 
@@ -103,6 +104,7 @@ def run_on(root, scores: dict, notes: dict, train: list) -> dict:
         for name, part in scores.items()
     }
     values = {
+        "ablation_record": ablation_record,
         "agreement": agreement,
         "corpora_folder": corpora_folder,
         "figures": figures,
@@ -115,6 +117,7 @@ def run_on(root, scores: dict, notes: dict, train: list) -> dict:
         "sentences": sentences,
         "tables": tables,
         "truth": truth,
+        "profile": "none-with-trials",
         "names": names,
         "titles": results.split_titles(encounters),
         "first": names[0],
