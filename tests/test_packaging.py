@@ -54,7 +54,7 @@ def requirements(*extras: str) -> list[Requirement]:
     while waiting:
         for requirement in map(Requirement, EXTRAS[waiting.pop()]):
             if requirement.name == PROJECT["name"]:
-                waiting += requirement.extras
+                waiting += sorted(requirement.extras)
             else:
                 collected.append(requirement)
     return collected
@@ -157,7 +157,7 @@ def test_every_imported_package_is_declared(folder: str, extras: tuple[str, ...]
 
 
 def test_every_declared_package_is_imported() -> None:
-    commands = {"jupyterlab", "pre-commit", "ruff"}
+    commands = {"jupyterlab", "pre-commit", "pytest-xdist", "ruff"}
     needed_by_libraries = {
         "accelerate",  # transformers' trainer
         "httpx",  # starlette's test client

@@ -22,6 +22,15 @@ def published() -> tuple[str, dict]:
     return text, json.loads(RECORD.read_text(encoding="utf-8"))
 
 
+def test_what_it_says_of_mts_dialog_is_what_the_committed_run_measured() -> None:
+    """On the official tasks: the header is predicted on test 1 and given on test 2."""
+    splits = json.loads((ROOT / "reports/mts/metrics.json").read_text(encoding="utf-8"))["splits"]
+    rouge = [splits[name]["systems"]["finetuned"]["rouge1"] for name in ("test1", "test2_named")]
+    first, second = (f"{100 * each['mean']:.1f}" for each in rouge)
+    said = " ".join(published()[0].split())
+    assert f"reaches ROUGE-1 {first} and {second} on [MTS-Dialog's tests]" in said
+
+
 def score(mean: float) -> dict[str, float]:
     return {"mean": mean, "low": mean - 0.01, "high": mean + 0.01}
 
