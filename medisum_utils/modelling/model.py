@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from medisum_utils.modelling.adapter import attach_lora, read_adapter, require_adapter
 from medisum_utils.runs import check_gpu, sha256_file, shown_path
-from medisum_utils.runs.hub import find_base
+from medisum_utils.runs.hub import TOKENIZER_FILES, find_base
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -145,10 +145,10 @@ def check_positions(name_or_path: str, max_tokens: int) -> None:
 
 
 def load_tokenizer(name_or_path: str) -> PreTrainedTokenizerBase:
-    """The tokenizer of a base model; see `find_base` for what it raises."""
+    """The tokenizer of a base model; see `find_base` for what it raises, also without tokenizer."""
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(find_base(name_or_path))
+    return AutoTokenizer.from_pretrained(find_base(name_or_path, holding=TOKENIZER_FILES))
 
 
 def load_base(

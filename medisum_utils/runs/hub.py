@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,15 +11,19 @@ from medisum_utils.runs.paths import PathLike, resolve, shown_path
 
 SOURCE_FILE = "source.json"  # in a base's folder: where its weights come from
 
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")  # any of them
+
 # Folders of bases that a command makes, and that command.
 MADE_BY_COMMAND = {"models/smollm2-135m": "python -m medisum_utils base smollm2"}
 
 
-def find_base(name_or_path: str, *, endpoint: str | None = None) -> str:
+def find_base(
+    name_or_path: str, *, endpoint: str | None = None, holding: Sequence[str] = ("config.json",)
+) -> str:
     """The folder of a local base model, else its hub name once its files can be had.
 
     A name with exactly one slash that is no folder is taken for a hub name, except below
-    `models/`. `endpoint` is another hub's address.
+    `models/`. `endpoint` is another hub's address. A folder must hold one of the files `holding`.
 
     Raises: FileNotFoundError for a missing or incomplete folder or an unknown hub name;
     PermissionError without log-in (401) or licence (403); ConnectionError offline; ValueError for
@@ -28,9 +32,10 @@ def find_base(name_or_path: str, *, endpoint: str | None = None) -> str:
     name_or_path = str(name_or_path)
     folder = resolve(name_or_path)
     if folder.is_dir():
-        if not (folder / "config.json").exists():
+        if not any((folder / name).exists() for name in holding):
             raise FileNotFoundError(
-                f"{shown_path(folder)} holds no config.json, so it is no complete base model; "
+                f"{shown_path(folder)} holds no {' or '.join(holding)}, so it is no complete base "
+                f"model; "
                 f"{_how_to_get(shown_path(folder))}"
             )
         return str(folder)

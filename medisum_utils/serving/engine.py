@@ -160,6 +160,7 @@ class Engine:
             self._writer = self._load()
         except (OSError, ValueError, MemoryError) as error:
             # Our messages say what to do, and cannot quote a dialogue: none has been read yet.
+            log.error("no model: %s", error)
             self._set_state(UNAVAILABLE, f"no model: {error}")
         except Exception as error:  # noqa: BLE001  /health reports it, and the server stays up
             log.error("loading failed: %s", describe(error))

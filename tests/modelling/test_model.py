@@ -180,6 +180,9 @@ def test_a_missing_base_says_what_to_do(project, tmp_path):
     (tmp_path / "models" / "half").mkdir(parents=True)
     with pytest.raises(FileNotFoundError, match=r"config\.json"):
         load_base("models/half")
+    (tmp_path / "models" / "half" / "config.json").write_text('{"model_type": "llama"}')
+    with pytest.raises(FileNotFoundError, match=r"models/half holds no tokenizer\.json or "):
+        load_tokenizer("models/half")
 
 
 def test_a_base_is_found_from_any_folder(project, monkeypatch, tmp_path):

@@ -491,7 +491,7 @@ def test_without_an_adapter_503_names_the_notebook(home, tmp_path, monkeypatch, 
     assert str(tmp_path) not in reply.text + health.text
 
 
-def test_without_the_base_503(home, tmp_path, monkeypatch):
+def test_without_the_base_503_and_a_line_in_the_log(home, tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("MEDISUM_HOME", str(home))
     load = functools.partial(load_writer, PROFILE, str(tmp_path / "no-such-base"))
     with serving(load) as (url, engine):
@@ -499,6 +499,7 @@ def test_without_the_base_503(home, tmp_path, monkeypatch):
         reply = ask(url)
     assert reply.status_code == 503
     assert "no model" in reply.json()["detail"]
+    assert "no-such-base is missing" in caplog.text
 
 
 def test_a_note_limit_beyond_the_model_is_an_error(copied_home):
