@@ -70,7 +70,9 @@ def _run(
             from medisum_utils.data.own_data import profile_of
 
             profile = profile_of(data, profile)
-        prepared = prepare_run(profile or "tiny", first=first, only=only, settings=settings)
+        prepared = prepare_run(
+            profile or "tiny", first=first, only=only, settings=settings, bring=_bring_base
+        )
     except (ValueError, OSError, MemoryError, RuntimeError) as error:
         _end(f"nothing was run: {error}", 2)
     try:
@@ -81,6 +83,12 @@ def _run(
         _end(str(stop), stop.exit_code)
     except (RunFailed, ValueError, OSError) as error:
         _end(f"failed: {error}", 1)
+
+
+def _bring_base(base: str) -> None:
+    from medisum_utils.modelling.fetched_base import bring_base
+
+    bring_base(base, say=typer.echo)
 
 
 def _end(message: str, exit_code: int) -> NoReturn:

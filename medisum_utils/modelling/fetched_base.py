@@ -30,6 +30,7 @@ from medisum_utils.modelling.conversion import convert_gguf, save_tokenizer
 from medisum_utils.runs import check_free_disk, check_memory, resolve, sha256_file
 from medisum_utils.runs.files import write_json
 from medisum_utils.runs.hub import MADE_BY_COMMAND, SOURCE_FILE, base_source, hub_errors
+from medisum_utils.runs.paths import PathLike
 
 Say = Callable[[str], None]
 
@@ -79,6 +80,18 @@ BASES = {
         rounding="linear layers to Q4_1, embeddings to Q8_0",
     )
 }
+
+
+def bring_base(folder: PathLike, say: Say) -> None:
+    """Makes the base in a folder if it is missing and this project can make it.
+
+    `say` gets a sentence on where it comes from and how large it is. Raises: see `make_base`.
+    """
+    folder = resolve(folder)
+    base = next((each for each in BASES.values() if resolve(each.folder) == folder), None)
+    if base is not None and not folder.exists():
+        say(f"the base model {base.folder} is missing and will be fetched, once")
+        make_base(base, Source.auto, None, say)
 
 
 def make_base(base: FetchedBase, source: Source, file: Path | None, say: Say) -> Path:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from medisum_utils.runs import machine, profiles
 from medisum_utils.runs.hub import find_base
 from medisum_utils.runs.paths import project_root
+
+FORMAT = "02_format"  # the notebook whose parameters name the base model
 
 
 @dataclass(frozen=True)
@@ -42,11 +44,17 @@ class Run:
 
 
 def prepare_run(
-    name: str, *, first: str | None = None, only: Iterable[str] = (), settings: Iterable[str] = ()
+    name: str,
+    *,
+    first: str | None = None,
+    only: Iterable[str] = (),
+    settings: Iterable[str] = (),
+    bring: Callable[[str], None] = lambda base: None,
 ) -> Run:
     """Checks everything that can be checked before work starts.
 
-    `first` starts at a notebook, `only` runs some, `settings` are `STEP.parameter=value`.
+    `first` starts at a notebook, `only` runs some, `settings` are `STEP.parameter=value`. `bring`
+    gets the base model that the run will need, to make it if it is missing.
 
     Raises: ValueError or FileNotFoundError for a profile, parameter or type that the notebooks do
         not have, or a setting of a notebook that is not to run; see `check_needs` for a machine
@@ -62,6 +70,10 @@ def prepare_run(
                 f"--set {setting}: expected a step that is to run ({', '.join(steps)}), "
                 f"got {step}, where it would have no effect"
             )
+    if FORMAT in profiles.notebook_names() and max(steps) >= FORMAT:  # later ones use its base
+        asked = profiles.all_parameters(FORMAT, profile, chosen.get(FORMAT, {}))
+        if base_model := asked.get("base_model"):
+            bring(base_model)
     for step in steps:
         check_needs(profiles.all_parameters(step, profile, chosen.get(step, {})))
     values = {step: {profiles.SET_BY_RUNNER: profile, **chosen.get(step, {})} for step in steps}

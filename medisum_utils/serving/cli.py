@@ -35,7 +35,7 @@ def serve_command(
     from medisum_utils.serving.app import create_app
     from medisum_utils.serving.engine import Engine
     from medisum_utils.serving.remarks import data_remark
-    from medisum_utils.serving.writer import bring_base, load_writer
+    from medisum_utils.serving.writer import bring_base_of, load_writer
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     if not is_loopback(host):
@@ -47,7 +47,7 @@ def serve_command(
     silence_clutter()
     try:
         with interrupts.as_exceptions():
-            bring_base(profile, base_model, typer.echo)
+            bring_base_of(profile, base_model, typer.echo)
     except interrupts.Interrupted as stop:
         typer.echo(f"stopped by {stop.name}", err=True)
         raise typer.Exit(stop.exit_code) from None

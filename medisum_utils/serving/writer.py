@@ -15,7 +15,7 @@ from medisum_utils import runs
 from medisum_utils.modelling.adapter import ADAPTER_FILES, require_adapter, trained_base
 from medisum_utils.modelling.checkpoints import ADAPTER_AND_BESIDE
 from medisum_utils.modelling.decoding import DECODING_FILE, Decoding, read_decoding
-from medisum_utils.modelling.fetched_base import BASES, Source, make_base
+from medisum_utils.modelling.fetched_base import bring_base
 from medisum_utils.modelling.generation import WrittenNote, generate_notes, reserved_tokens
 from medisum_utils.modelling.model import (
     base_digest,
@@ -61,22 +61,16 @@ class ModelWriter:
         )
 
 
-def bring_base(profile: str, base_model: str | None, say: Callable[[str], None]) -> None:
-    """Makes the base of a profile's adapter if it is missing and this project can make it.
+def bring_base_of(profile: str, base_model: str | None, say: Callable[[str], None]) -> None:
+    """Makes the base of a profile's adapter if it is missing; see `fetched_base.bring_base`.
 
-    `base_model` is as in `load_writer`, which says what else is missing. `say` gets a sentence on
-    where the base comes from and how large it is.
+    `base_model` is as in `load_writer`, which says what else is missing.
 
     Raises: what `make_base` raises; ValueError for a broken adapter.
     """
     folder = runs.adapter_dir(profile)
-    if base_model is None and not (folder / ADAPTER_FILES[0]).is_file():
-        return
-    base = runs.resolve(base_model or trained_base(folder))
-    made = {runs.resolve(each.folder): each for each in BASES.values()}
-    if base in made and not base.exists():
-        say(f"the base model {runs.shown_path(base)} is missing and will be fetched, once")
-        make_base(made[base], Source.auto, None, say)
+    if base_model or (folder / ADAPTER_FILES[0]).is_file():
+        bring_base(base_model or trained_base(folder), say)
 
 
 def load_writer(profile: str, base_model: str | None = None) -> ModelWriter:

