@@ -71,7 +71,7 @@ def _run(
 
             profile = profile_of(data, profile)
         prepared = prepare_run(
-            profile or "tiny", first=first, only=only, settings=settings, bring=_bring_base
+            profile or "tiny", first=first, only=only, settings=settings, bring_base=_bring_base
         )
     except (ValueError, OSError, MemoryError, RuntimeError) as error:
         _end(f"nothing was run: {error}", 2)

@@ -49,12 +49,12 @@ def prepare_run(
     first: str | None = None,
     only: Iterable[str] = (),
     settings: Iterable[str] = (),
-    bring: Callable[[str], None] = lambda base: None,
+    bring_base: Callable[[str], None] = lambda base: None,
 ) -> Run:
     """Checks everything that can be checked before work starts.
 
-    `first` starts at a notebook, `only` runs some, `settings` are `STEP.parameter=value`. `bring`
-    gets the base model that the run will need, to make it if it is missing.
+    `first` starts at a notebook, `only` runs some, `settings` are `STEP.parameter=value`.
+    `bring_base` gets the base model that the run will need, to make it if it is missing.
 
     Raises: ValueError or FileNotFoundError for a profile, parameter or type that the notebooks do
         not have, or a setting of a notebook that is not to run; see `check_needs` for a machine
@@ -73,7 +73,7 @@ def prepare_run(
     if FORMAT in profiles.notebook_names() and max(steps) >= FORMAT:  # later ones use its base
         asked = profiles.all_parameters(FORMAT, profile, chosen.get(FORMAT, {}))
         if base_model := asked.get("base_model"):
-            bring(base_model)
+            bring_base(base_model)
     for step in steps:
         check_needs(profiles.all_parameters(step, profile, chosen.get(step, {})))
     values = {step: {profiles.SET_BY_RUNNER: profile, **chosen.get(step, {})} for step in steps}

@@ -20,7 +20,7 @@ from medisum_utils.__main__ import app
 from medisum_utils.data.corpora import ACI_BENCH, MTS_DIALOG
 from medisum_utils.data.corpora_fetch import corpora_sources
 from medisum_utils.data.leaks import find_leaks
-from medisum_utils.data.sources import ACI, MTS
+from medisum_utils.data.sources import ACI, MTS, SYNTHETIC
 from medisum_utils.encounter import Encounter, NoteSection
 from medisum_utils.evaluation import page
 from medisum_utils.notes.parts import BY_DIVISION, SECTION, WHOLE
@@ -34,11 +34,13 @@ from medisum_utils.pretraining.ablation_record import (
 )
 from medisum_utils.pretraining.corpus_ablation import write_corpus_ablation
 from medisum_utils.pretraining.corpus_trials import (
+    ADDED,
     CORPUS_TRIALS,
     EXACT,
     GENERATED,
     NF4,
     TRANSLATIONS,
+    WITH_GENERATED,
     CorpusTrial,
     training_examples,
 )
@@ -105,11 +107,19 @@ def test_every_trial_changes_the_default_in_its_own_way(corpus: str) -> None:
 
 
 @pytest.mark.parametrize(("corpus", "profile"), [(MTS, "mts"), (ACI, "aci")])
-def test_the_default_is_that_of_the_profile(corpus: str, profile: str) -> None:
+def test_the_profile_has_the_settings_of_a_trial(corpus: str, profile: str) -> None:
     content = profiles.load_profile(profiles.find_profile(profile)[1])
     training, default = content["03_qlora_train"], CORPUS_TRIALS[corpus][0]
-    # Validation chose what generated encounters add to ACI-Bench.
-    assert content["01_data"]["source"] == {MTS: MTS, ACI: f"{ACI}+synthetic"}[corpus]
+    data = content["01_data"]
+    if (
+        corpus == ACI
+    ):  # the profile is the trial that validation chose: one generated for each visit
+        assert replace(default, **WITH_GENERATED) in CORPUS_TRIALS[ACI]
+        assert data["source"] == f"{ACI}+{SYNTHETIC}"
+        assert data["n_train"] == ADDED[ACI, GENERATED] * ACI_BENCH["train"][1]
+        assert data["exchanged_share"] == 0
+    else:
+        assert data["source"] == corpus
     assert content["02_format"]["parts"] == default.parts
     assert training["learning_rate"] == default.learning_rate
     assert training["lora_alpha"] == SCALE * default.rank

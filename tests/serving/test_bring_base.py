@@ -91,7 +91,7 @@ def test_without_a_network_serve_ends_with_what_to_do(
 )
 def test_a_run_asks_for_its_base_where_a_step_will_need_it(steps: dict, expected: list) -> None:
     asked: list[str] = []
-    prepare_run("mts", **steps, bring=asked.append)
+    prepare_run("mts", **steps, bring_base=asked.append)
     assert asked == expected
 
 
